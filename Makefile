@@ -1,0 +1,54 @@
+# Every target makes its own .venv first, and installs again only when the requirements have changed.
+PYTHON := $(or $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done),python3)
+VENV := .venv/bin/python
+export NO_ALBUMENTATIONS_UPDATE := 1
+ifdef SEGMENTATION_DATA
+export SEGMENTATION_DATA := $(abspath $(SEGMENTATION_DATA))
+endif
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+quickstart: install  ## train the first notebook's U-Net (about 4 minutes), show its score and a picture
+	@$(VENV) tools/run.py 00_start_here
+
+run: install  ## one notebook headless: make run NOTEBOOK=00_start_here ARGS="-p dataset camvid -p epochs 40"
+	@$(VENV) tools/run.py "$(NOTEBOOK)" $(ARGS)
+
+lab: install  ## JupyterLab on notebooks/
+	@cd notebooks && ../$(VENV) -m jupyterlab
+
+test: install-dev  ## every test: unit, reference, all notebooks
+	$(VENV) -m pytest
+
+notebooks: install-dev  ## the notebooks alone, on tiny data
+	$(VENV) -m pytest tests/test_notebooks.py
+
+bench: install-dev  ## speed and memory, as ratios measured in one run
+	$(VENV) -m tests.benchmarks
+
+lint: install-dev  ## ruff, over the notebooks too
+	$(VENV) -m ruff check .
+	$(VENV) -m ruff format --check .
+
+format: install-dev  ## let ruff rewrite what lint complains about
+	$(VENV) -m ruff check --fix .
+	$(VENV) -m ruff format .
+
+results: install  ## rebuild the README's tables from notebooks/ and results/
+	$(VENV) tools/stamp.py
+
+stamp: install  ## write the repository's address (pyproject.toml) into badges and bootstrap cells
+	$(VENV) tools/stamp.py
+
+clean:  ## remove .venv and runs/
+	rm -rf .venv runs
+
+install:
+	@$(PYTHON) tools/install.py requirements.txt
+
+install-dev:
+	@$(PYTHON) tools/install.py requirements-dev.txt
+
+.PHONY: help quickstart run lab test notebooks bench lint format results stamp clean install install-dev

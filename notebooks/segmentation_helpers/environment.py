@@ -1,0 +1,186 @@
+"""Where a notebook runs: device and precision, seeds, threads, folders, versions."""
+
+import contextlib
+import functools
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import torch
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[2]  # the repository's root, above notebooks/
+PACKAGES = "torch torchvision fastai segmentation-models-pytorch timm albumentations accelerate numpy pillow".split()
+
+
+def host() -> str:
+    """The hosted service this runs on: "colab", "kaggle", "binder", or "local"."""
+    if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+        return "kaggle"
+    if "COLAB_RELEASE_TAG" in os.environ or "google.colab" in sys.modules:
+        return "colab"
+    return "binder" if "BINDER_SERVICE_HOST" in os.environ else "local"
+
+
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this code, so that a cell can show and replace its output."""
+    ipython = sys.modules.get("IPython")
+    return getattr(ipython and ipython.get_ipython(), "kernel", None) is not None
+
+
+def device() -> torch.device:
+    """The accelerator if there is one, else the CPU."""
+    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+
+
+def available_cpus() -> int:
+    """Cores this process may use: its affinity, cut down to the container's quota (cgroup v1 and v2), at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    v2, v1 = Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu")
+    if v2.is_file():
+        quota, period = v2.read_text().split()
+    elif (v1 / "cpu.cfs_quota_us").is_file():
+        quota, period = ((v1 / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+    else:
+        return cores
+    return cores if quota in ("max", "-1") else max(1, min(cores, int(quota) // int(period)))
+
+
+def set_threads(count: int | None = None) -> int:
+    """Let torch use `count` threads (default: `available_cpus()`; Binder shows 16 cores and grants one). Returns it."""
+    torch.set_num_threads(count or available_cpus())
+    return torch.get_num_threads()
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, numpy's and torch's generators (CPU and GPU)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  fastai and others draw from the legacy generator
+    torch.manual_seed(seed)
+
+
+def _train_briefly(model, image, bf16):
+    """Output, gradients and seconds of one forward and backward pass."""
+    model.zero_grad(set_to_none=True)
+    start = time.perf_counter()
+    with torch.autocast(image.device.type, torch.bfloat16, enabled=bf16):
+        output = model(image)
+    output.float().square().mean().backward()
+    if image.device.type == "cuda":
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - start
+    return [output.detach().float()] + [p.grad.float() for p in model.parameters()], seconds
+
+
+@functools.cache
+def best_precision() -> str:
+    """ "bf16" where bfloat16 is right and at least 1.1 times as fast as fp32 on this device, else "fp32".
+
+    A canary of about one second: strided, dilated, grouped and transposed convolutions, forward and backward, in both
+    precisions. Some CPU builds of torch compute a few of them wrongly or more slowly in bf16 (pytorch#169688, #163347,
+    #183815), so this measures instead of asking for features. The answer is remembered until the kernel restarts.
+    """
+    where = device()
+    if where.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False) or where.type == "mps":
+        return "fp32"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(3, 32, 7, stride=2, padding=3), nn.BatchNorm2d(32), nn.ReLU(),
+            nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.BatchNorm2d(64), nn.ReLU(),
+            nn.Conv2d(64, 64, 3, padding=2, dilation=2), nn.BatchNorm2d(64), nn.ReLU(),
+            nn.Conv2d(64, 64, 3, padding=1, groups=64), nn.Conv2d(64, 64, 1, stride=2), nn.BatchNorm2d(64), nn.ReLU(),
+            nn.ConvTranspose2d(64, 16, 2, stride=2),
+        ).to(where, memory_format=torch.channels_last)  # fmt: skip
+        image = torch.randn(4, 3, 120, 168, device=where).contiguous(memory_format=torch.channels_last)
+        exact, _ = _train_briefly(model, image, bf16=False)
+        close, _ = _train_briefly(model, image, bf16=True)
+        # The biases before a BatchNorm have no gradient but rounding noise: compare against the largest of all.
+        scale = max(a.norm() / a.numel() ** 0.5 for a in exact)
+        wrong = max(((a - b).norm() / a.numel() ** 0.5 / max(a.norm() / a.numel() ** 0.5, 1e-2 * scale)).item()
+                    for a, b in zip(exact, close, strict=True))  # fmt: skip
+        if not wrong < 0.1:  # bf16 keeps 8 bits: errors of 0.01 to 0.03 are its nature
+            print(f"bf16 is off by {wrong:.0%} on this machine: training stays in fp32.")
+            return "fp32"
+        seconds = {bf16: [] for bf16 in (False, True)}
+        for _ in range(5):
+            for bf16, times in seconds.items():
+                times.append(_train_briefly(model, image, bf16)[1])
+    faster = np.median(seconds[False]) / np.median(seconds[True])
+    return "bf16" if faster > 1.1 or where.type == "cuda" else "fp32"
+
+
+def user_cache() -> Path:
+    """The folder for data in the user's cache, where `SEGMENTATION_DATA` names no other."""
+    return Path(platformdirs.user_cache_dir("segmentation-notebooks"))
+
+
+def data_root() -> Path:
+    """The folder that holds the data sets, as CamVid/, VOCdevkit/VOC2007/, iccv09Data/, streets/ ...
+
+    `SEGMENTATION_DATA` names it (a relative path starts at the repository's root); default: the user's cache folder.
+    """
+    named = os.environ.get("SEGMENTATION_DATA")
+    return (ROOT / Path(named).expanduser()).resolve() if named else user_cache()
+
+
+def data_roots() -> list[Path]:
+    """Every folder to look in for a data set: `data_root()`, then the inputs attached to a Kaggle notebook."""
+    attached = Path("/kaggle/input")
+    return [data_root()] + (sorted(p for p in attached.iterdir() if p.is_dir()) if attached.is_dir() else [])
+
+
+def run_folder(notebook: str, *, smoke_test: bool = False) -> Path:
+    """`runs/<notebook>` at the repository's root; a fresh temporary folder in smoke mode."""
+    if smoke_test:
+        return Path(tempfile.mkdtemp(prefix=f"{notebook}-"))
+    folder = ROOT / "runs" / notebook
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def shown(path) -> str:
+    """A path as a reader should see it: from the repository's root or the home folder (~), never anybody's own."""
+    path = Path(path).resolve()
+    for base, prefix in ((ROOT, ""), (Path(tempfile.gettempdir()).resolve(), "<temporary>/"), (Path.home(), "~/")):
+        if path.is_relative_to(base):
+            return prefix + path.relative_to(base).as_posix()
+    return str(path)
+
+
+def processor() -> str:
+    """The GPU's name, or the CPU's with the number of cores in use and the matrix instructions that it has."""
+    if device().type == "cuda":
+        return torch.cuda.get_device_name()
+    name, features = platform.processor() or platform.machine(), ""
+    if Path("/proc/cpuinfo").is_file():
+        lines = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
+        lines = {key.strip(): value.strip() for key, value in lines.items()}
+        name = lines.get("model name", name)
+        flags = lines.get("flags", "").split()
+        features = "AMX" if "amx_bf16" in flags else "AVX512-BF16" if "avx512_bf16" in flags else ""
+    elif sys.platform == "darwin":
+        name = subprocess.check_output(["sysctl", "-n", "machdep.cpu.brand_string"], text=True).strip()
+    return f"{name} ({', '.join(filter(None, [f'{available_cpus()} cores', features]))})"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result depends on (those that are installed)."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def describe() -> str:
+    """One line for the top of a notebook: host, processor, precision, torch."""
+    return f"{host()} · {processor()} · {best_precision()} · torch {torch.__version__}"

@@ -1,0 +1,188 @@
+"""From an image of any size to a class map of that size: pads, normalises, tiles, and blends the tiles."""
+
+import contextlib
+import math
+from collections.abc import Mapping
+from numbers import Integral
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+
+def forward_padded(model, image, divisor=None):
+    """Logits of a normalised image at exactly its size.
+
+    image (B, 3, H, W) float -> logits (B, C, H, W) float32. Right and bottom are padded with copies of the last pixel
+    to multiples of `divisor` (default: `model.divisor`, else 32); coarser logits are resized bilinearly to the padded
+    size, then cropped. Takes "out" of the dictionary that torchvision's models return. Raises TypeError if the model
+    returns something else than logits.
+    """
+    height, width = image.shape[-2:]
+    divisor = divisor or getattr(model, "divisor", 32)
+    padding = (0, -width % divisor, 0, -height % divisor)  # left, right, top, bottom
+    padded = F.pad(image, padding, mode="replicate") if any(padding) else image
+    logits = _logits(model(padded), batch=len(image)).float()
+    if logits.shape[-2:] != padded.shape[-2:]:
+        logits = F.interpolate(logits, size=padded.shape[-2:], mode="bilinear", align_corners=False)
+    return logits[..., :height, :width]
+
+
+def predict(model, image, *, tile=None, stride=None, window="smooth", flip=False, return_logits=False):
+    """The class of every pixel: uint8 RGB image (H, W, 3), numpy or PIL, of any size -> uint8 class map (H, W), numpy.
+
+    The image is normalised with `model.mean` and `model.std`, three numbers each on the 0-1 scale (default: 0 and 1).
+    One-channel logits are binary: class 1 where the logit is positive. The model runs in eval mode on the device and
+    in the precision of its parameters, and gets its training flags back.
+
+    tile: pixels, one number or (height, width); default: the whole image at once. Large images want tiles: beside the
+        image and the result, memory holds one row of tiles (C x tile height x W), not C x H x W.
+    stride: pixels from one tile to the next, likewise; default: half a tile. The last tile is shifted inside.
+    window: "smooth" fades every tile out towards its borders, so that no seams show; "flat" is the plain average of
+        overlapping logits, as in MMSegmentation's slide_inference.
+    flip: average the logits with those of the mirrored image.
+    return_logits: return the logits instead, a float32 tensor (C, H, W) on the CPU.
+
+    Raises TypeError or ValueError, in words, for images and settings that make no sense.
+    """
+    image = _checked_image(image)
+    height, width = image.shape[:2]
+    if window not in ("smooth", "flat"):
+        raise ValueError(f'window is {window!r}, but it must be "smooth" or "flat"')
+    if tile is None and stride is not None:
+        raise ValueError("stride is given without tile: pass tile too, or neither for the whole image at once")
+    tile = (height, width) if tile is None else _pair(tile, "tile")
+    stride = [max(1, side // 2) for side in tile] if stride is None else _pair(stride, "stride")
+    if stride[0] > tile[0] or stride[1] > tile[1]:
+        raise ValueError(f"stride {tuple(stride)} is larger than tile {tile}: pixels would be skipped")
+
+    result = None
+    with _eval_mode(model), torch.inference_mode():
+        forward = _forward_of(model, flip)
+        for top, logits in _finished_rows(forward, image, tile, stride, window):  # logits (C, rows, W)
+            classes, rows, _ = logits.shape
+            if classes > 255 and not return_logits:
+                raise ValueError(f"{classes} classes do not fit into a uint8 class map (255): use return_logits=True")
+            if result is None:
+                with torch.inference_mode(False):  # an ordinary tensor, which the caller may change in place
+                    size = (classes, height, width) if return_logits else (height, width)
+                    result = torch.empty(size, dtype=torch.float32 if return_logits else torch.uint8)
+            if not return_logits:
+                logits = logits[0] > 0 if classes == 1 else logits.max(0).indices  # faster than argmax on a CPU
+            result[..., top : top + rows, :] = logits
+    return result if return_logits else result.numpy()
+
+
+def _finished_rows(forward, image, tile, stride, window):
+    """Yield (top, logits (C, rows, W)) from top to bottom, each as soon as no later tile touches it."""
+    height, width = image.shape[:2]
+    tile = min(tile[0], height), min(tile[1], width)
+    if tile == (height, width):
+        yield 0, forward(image)
+        return
+    (tops, weight_y, total_y), (lefts, weight_x, total_x) = (
+        _tile_axis(*axis, window) for axis in zip((height, width), tile, stride, strict=True)
+    )
+    band = None  # weighted sums of logits for the image rows top : top + tile height
+    for top, next_top in zip(tops, [*tops[1:], height], strict=True):
+        for left in lefts:
+            logits = forward(image[top : top + tile[0], left : left + tile[1]])  # (C, *tile)
+            if band is None:
+                band = logits.new_zeros(len(logits), tile[0], width)
+                weight_y, total_y, weight_x, total_x = (
+                    x.to(logits.device) for x in (weight_y[:, None], total_y[:, None], weight_x, total_x)
+                )
+                weight = weight_y * weight_x  # (*tile)
+            band[:, :, left : left + tile[1]].addcmul_(logits, weight)
+        done = next_top - top
+        yield top, band[:, :done].div_(total_y[top:next_top] * total_x)
+        for plane in band:  # move up what the next tiles add to; one class at a time, to keep the copy small
+            plane[: tile[0] - done] = plane[done:].clone()
+            plane[tile[0] - done :] = 0
+
+
+def _tile_axis(size, tile, stride, window):
+    """Along one axis: where tiles start, a tile's weights (tile,), and their sum over all tiles (size,)."""
+    count = math.ceil((size - tile) / stride) + 1
+    starts = [min(i * stride, size - tile) for i in range(count)]
+    weight = torch.ones(tile)
+    if window == "smooth" and count > 1:
+        weight = torch.sin(math.pi * (torch.arange(tile) + 0.5) / tile) ** 2  # Hann, at pixel centres: never zero
+    total = torch.zeros(size)
+    for start in starts:
+        total[start : start + tile] += weight
+    return starts, weight, total
+
+
+def _forward_of(model, flip):
+    """A function from uint8 pixels (h, w, 3) to float32 logits (C, h, w) on the model's device."""
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    device, dtype = parameter.device, parameter.dtype
+    mean, std = (
+        torch.as_tensor(getattr(model, name, default), dtype=torch.float32, device=device).reshape(-1, 1, 1)
+        for name, default in (("mean", (0.0,) * 3), ("std", (1.0,) * 3))
+    )
+    if len(mean) != 3 or len(std) != 3 or mean.max() > 1 or std.max() > 1 or std.min() <= 0:
+        raise ValueError(
+            f"model.mean {mean.flatten().tolist()} and model.std {std.flatten().tolist()} must be three numbers each "
+            "on the 0-1 scale: divide those for 0-255 by 255"
+        )
+
+    def forward(pixels):
+        pixels = torch.from_numpy(np.array(pixels, order="C")).to(device)  # a copy: views may be read-only or mirrored
+        image = (pixels.permute(2, 0, 1).float() / 255 - mean) / std
+        image = image[None].to(dtype)  # (1, 3, h, w)
+        logits = forward_padded(model, image)
+        if flip:
+            logits = (logits + forward_padded(model, image.flip(-1)).flip(-1)) / 2
+        return logits[0]
+
+    return forward
+
+
+@contextlib.contextmanager
+def _eval_mode(model):
+    """The model in eval mode; afterwards every module is in its own mode again (frozen ones stay frozen)."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _logits(output, batch):
+    if isinstance(output, Mapping):
+        if "out" not in output:
+            raise TypeError(f'the model returned a dictionary of {sorted(output)}, but its logits must be under "out"')
+        output = output["out"]
+    if not torch.is_tensor(output):
+        raise TypeError(f"the model returned a {type(output).__name__}, but a tensor of logits (B, C, h, w) is wanted")
+    if output.ndim != 4 or len(output) != batch or not output.is_floating_point():
+        raise TypeError(
+            f"the model returned {output.dtype} of shape {tuple(output.shape)}, but floating-point logits "
+            f"({batch}, C, h, w) are wanted: no argmax and no squeeze inside the model"
+        )
+    return output
+
+
+def _checked_image(image):
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3:
+        remedy = 'open it with PIL.Image.open(path).convert("RGB")'
+        if image.ndim == 3 and image.shape[0] == 3:
+            remedy = "move the channels last with image.transpose(1, 2, 0)"
+        raise ValueError(f"image has shape {image.shape}, but RGB (height, width, 3) is wanted: {remedy}")
+    if image.dtype != np.uint8:
+        raise TypeError(f"image is {image.dtype}, but uint8 from 0 to 255 is wanted: predict normalises it itself")
+    if image.size == 0:
+        raise ValueError(f"image is empty: its shape is {image.shape}")
+    return image
+
+
+def _pair(value, name):
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2 or not all(isinstance(side, Integral) and side > 0 for side in pair):
+        raise ValueError(f"{name} is {value!r}, but it must be a positive whole number of pixels or (height, width)")
+    return pair

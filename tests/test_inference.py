@@ -1,0 +1,375 @@
+"""predict and forward_padded, against the plain definitions at every kind of size."""
+
+import subprocess
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from segmentation_helpers.inference import forward_padded, predict
+from torch import nn
+
+SIZES = [(1, 1), (1, 40), (33, 2), (31, 32), (64, 64), (50, 97)]
+
+
+def photo(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def seeded(model):
+    """Weights of our own choice, so that logits differ between classes and places."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    return model.eval()
+
+
+def pointwise(classes=4):
+    return seeded(nn.Conv2d(3, classes, 1))
+
+
+def with_borders(classes=4):
+    """Sees 5 x 5 pixels, so its zero padding shows near a tile's border; takes any size."""
+    model = seeded(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, classes, 3, padding=1)))
+    model.divisor = 1
+    return model
+
+
+class Coarse(nn.Module):
+    """Logits at an eighth of the size, which insists on multiples of 32 as many encoders do."""
+
+    mean = (0.485, 0.456, 0.406)
+    std = (0.229, 0.224, 0.225)
+
+    def __init__(self, classes=4):
+        super().__init__()
+        self.conv = nn.Conv2d(3, classes, 11, stride=8, padding=3)
+
+    def forward(self, image):
+        assert image.shape[-2] % 32 == image.shape[-1] % 32 == 0
+        self.seen = image
+        return self.conv(image)
+
+
+def normalised(model, image):
+    mean, std = (
+        torch.tensor(getattr(model, k, v)).view(-1, 1, 1) for k, v in (("mean", [0.0] * 3), ("std", [1.0] * 3))
+    )
+    return ((torch.from_numpy(image.copy()).permute(2, 0, 1) / 255 - mean) / std)[None]
+
+
+# forward_padded
+
+
+@pytest.mark.parametrize("height, width", SIZES)
+def test_pads_resizes_and_crops(height, width):
+    model, image = seeded(Coarse()), torch.randn(2, 3, height, width)
+    padded_h, padded_w = -(-height // 32) * 32, -(-width // 32) * 32
+    rows, columns = torch.arange(padded_h).clamp(max=height - 1), torch.arange(padded_w).clamp(max=width - 1)
+    padded = image[:, :, rows][..., columns]
+    expected = nn.functional.interpolate(model(padded), (padded_h, padded_w), mode="bilinear", align_corners=False)
+    logits = forward_padded(model, image)
+    assert torch.equal(model.seen, padded)
+    assert torch.equal(logits, expected[..., :height, :width])
+
+
+def test_divisor():
+    seen = []
+    model = pointwise()
+    model.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape[-2:])))
+    image = torch.randn(1, 3, 30, 50)
+    forward_padded(model, image)
+    model.divisor = 16
+    forward_padded(model, image)
+    forward_padded(model, image, divisor=7)
+    forward_padded(model, image, divisor=1)
+    assert seen == [(32, 64), (32, 64), (35, 56), (30, 50)]
+
+
+class Returns(nn.Module):
+    def __init__(self, output):
+        super().__init__()
+        self.output = output
+
+    def forward(self, image):
+        return self.output(image)
+
+
+def test_takes_the_dictionary_of_torchvision_and_half_precision():
+    image = torch.randn(1, 3, 32, 32)
+    conv = pointwise()
+    auxiliary = Returns(lambda x: OrderedDict(out=conv(x), aux=x))
+    assert torch.equal(forward_padded(auxiliary, image), conv(image))
+    logits = forward_padded(Returns(lambda x: conv(x).bfloat16()), image)
+    assert logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize("output, message", [
+    (lambda x: {"logits": x}, r"a dictionary of \['logits'\], but its logits must be under \"out\""),
+    (lambda x: (x, x), "a tuple, but a tensor of logits"),
+    (lambda x: x[:, 0], r"shape \(1, 32, 32\), but floating-point logits \(1, C, h, w\)"),
+    (lambda x: x.long(), "torch.int64 of shape .* no argmax"),
+    (lambda x: torch.cat([x, x]), r"shape \(2, 3, 32, 32\)"),
+])  # fmt: skip
+def test_a_model_that_returns_something_else_is_a_clear_error(output, message):
+    with pytest.raises(TypeError, match=message):
+        forward_padded(Returns(output), torch.zeros(1, 3, 32, 32))
+
+
+# predict: the whole image
+
+
+@pytest.mark.parametrize("height, width", SIZES)
+@pytest.mark.parametrize("flip", [False, True])
+def test_whole_image(height, width, flip):
+    model, image = seeded(Coarse()), photo(height, width)
+    with torch.no_grad():
+        expected = forward_padded(model, normalised(model, image))
+        if flip:
+            mirrored = forward_padded(model, normalised(model, image[:, ::-1]))
+            expected = (expected + mirrored.flip(-1)) / 2
+    logits = predict(model, image, flip=flip, return_logits=True)
+    assert logits.dtype == torch.float32 and logits.device.type == "cpu" and logits.shape == (4, height, width)
+    assert torch.equal(logits, expected[0])
+    classes = predict(model, image, flip=flip)
+    assert classes.dtype == np.uint8 and classes.shape == (height, width)
+    assert np.array_equal(classes, expected[0].argmax(0).numpy())
+
+
+def test_the_picture_is_normalised_once():
+    model = seeded(Coarse())
+    white = np.full((32, 32, 3), 255, np.uint8)
+    predict(model, white)
+    expected = [(1 - m) / s for m, s in zip(model.mean, model.std, strict=True)]
+    assert model.seen[0, :, 5, 5].tolist() == pytest.approx(expected, abs=1e-6)
+    model.mean, model.std = torch.tensor([0.5] * 3).view(1, 3, 1, 1), np.array([0.5] * 3)  # in any container
+    predict(model, white)
+    assert model.seen.eq(1).all()
+
+
+def test_one_channel_is_binary():
+    model = seeded(nn.Conv2d(3, 1, 1))
+    image = photo(20, 30)
+    logits = predict(model, image, return_logits=True)
+    classes = predict(model, image, tile=16)
+    assert logits.shape == (1, 20, 30) and set(np.unique(classes)) == {0, 1}
+    assert np.array_equal(classes, (logits[0] > 0).numpy())
+
+
+def test_ties_go_to_the_first_class():
+    model = nn.Conv2d(3, 5, 1)
+    nn.init.zeros_(model.weight)
+    model.bias.data = torch.tensor([0.0, 1, 1, 0, 1])
+    assert (predict(model, photo(40, 40), tile=32) == 1).all()
+
+
+def test_accepts_pictures_and_views():
+    image, model = photo(40, 50), with_borders()
+    expected = predict(model, image)
+    assert np.array_equal(predict(model, Image.fromarray(image)), expected)
+    image.flags.writeable = False
+    assert np.array_equal(predict(model, image, tile=64), expected)
+    bgr = np.ascontiguousarray(image[..., ::-1])
+    assert np.array_equal(predict(model, bgr[..., ::-1]), expected)
+
+
+def test_modes_come_back_and_no_gradients():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.9))
+    model.train()
+    model[1].eval()  # a frozen normalisation
+    image = photo(8, 8)
+    logits = predict(model, image, return_logits=True)
+    assert [model.training, *(m.training for m in model)] == [True, True, False, True]
+    assert model[1].num_batches_tracked == 0
+    assert torch.equal(logits, predict(model.eval(), image, return_logits=True)) and not model.training
+    logits += 1  # an ordinary tensor
+    model.train()
+    model.append(Returns(lambda x: x[0]))
+    with pytest.raises(TypeError):
+        predict(model, image)
+    assert model.training, "also after an error"
+
+
+def test_runs_in_the_precision_of_the_parameters():
+    model, image = with_borders(), photo(40, 50)
+    expected = predict(model, image, return_logits=True)
+    seen = []
+    model.register_forward_pre_hook(lambda _, args: seen.append(args[0].dtype))
+    double = predict(model.double(), image, return_logits=True)
+    half = predict(model.bfloat16(), image, return_logits=True, tile=32)
+    assert seen[0] == torch.float64 and set(seen[1:]) == {torch.bfloat16}
+    assert double.dtype == half.dtype == torch.float32
+    assert torch.allclose(double, expected, atol=1e-4)
+    assert predict(Returns(lambda x: x), image).shape == (40, 50), "a model without parameters"
+
+
+# predict: tiles
+
+
+def sliding_window(model, image, tile, stride):
+    """mmsegmentation's slide_inference, in its own steps: sums over the whole image and a map of counts."""
+    image = normalised(model, image)
+    height, width = image.shape[-2:]
+    rows = max(height - tile[0] + stride[0] - 1, 0) // stride[0] + 1
+    columns = max(width - tile[1] + stride[1] - 1, 0) // stride[1] + 1
+    total, count = 0, torch.zeros(height, width)
+    for row in range(rows):
+        for column in range(columns):
+            y2, x2 = min(row * stride[0] + tile[0], height), min(column * stride[1] + tile[1], width)
+            y1, x1 = max(y2 - tile[0], 0), max(x2 - tile[1], 0)
+            with torch.no_grad():
+                logits = model(image[:, :, y1:y2, x1:x2])
+            total = total + nn.functional.pad(logits, (x1, width - x2, y1, height - y2))
+            count[y1:y2, x1:x2] += 1
+    assert count.min() > 0
+    return (total / count)[0]
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (17, 16), (16, 49), (41, 67), (64, 64), (5, 80)])
+@pytest.mark.parametrize("tile, stride", [
+    (16, 16), (16, 11), (16, None), (16, 3), (17, (5, 17)), ((8, 33), (8, 20)), ((33, 8), 1), (1, 1),
+])  # fmt: skip
+def test_flat_tiles_are_those_of_mmsegmentation(height, width, tile, stride):
+    if (height, width) != (5, 80) and (tile == 1 or stride == 1):
+        height, width = min(height, 20), min(width, 20)
+    model, image = with_borders(), photo(height, width)
+    tile_pair = (tile, tile) if isinstance(tile, int) else tile
+    stride_pair = (stride, stride) if isinstance(stride, int) else stride or (8, 8)
+    expected = sliding_window(model, image, tile_pair, stride_pair)
+    logits = predict(model, image, tile=tile, stride=stride, window="flat", return_logits=True)
+    assert torch.allclose(logits, expected, atol=1e-5)
+    classes = predict(model, image, tile=tile, stride=stride, window="flat")
+    assert np.array_equal(classes, logits.argmax(0).numpy())
+
+
+@pytest.mark.parametrize("window", ["smooth", "flat"])
+@pytest.mark.parametrize("flip", [False, True])
+def test_tiles_change_nothing_for_a_model_without_borders(window, flip):
+    model = pointwise()
+    for height, width in [(1, 1), (1, 50), (33, 20), (16, 16), (61, 47)]:
+        image = photo(height, width)
+        whole = predict(model, image, return_logits=True)
+        for tile, stride in [(16, None), (16, 16), (16, 5), ((7, 40), None), (1, None), (3, 2)]:
+            tiled = predict(model, image, tile=tile, stride=stride, window=window, flip=flip, return_logits=True)
+            assert torch.allclose(tiled, whole, atol=2e-6), (height, width, tile, stride)
+
+
+@pytest.mark.parametrize("window", ["smooth", "flat"])
+def test_a_tile_that_covers_the_image_changes_nothing_at_all(window):
+    model, image = seeded(Coarse()), photo(45, 70)
+    whole = predict(model, image, return_logits=True)
+    for tile in [(45, 70), 70, 512, (45, 100)]:
+        tiled = predict(model, image, tile=tile, window=window, return_logits=True)
+        assert torch.equal(tiled.view(torch.int32), whole.view(torch.int32))
+
+
+def test_smooth_tiles_are_the_weighted_mean():
+    model, image = with_borders(), photo(40, 30)
+    window = np.sin(np.pi * (np.arange(16) + 0.5) / 16) ** 2
+    total, weights = np.zeros((4, 40, 30)), np.zeros((40, 30))
+    for y in (0, 10, 20, 24):
+        for x in (0, 10, 14):
+            with torch.no_grad():
+                logits = model(normalised(model, image[y : y + 16, x : x + 16]))[0].double().numpy()
+            total[:, y : y + 16, x : x + 16] += logits * np.outer(window, window)
+            weights[y : y + 16, x : x + 16] += np.outer(window, window)
+    actual = predict(model, image, tile=16, stride=10, return_logits=True)
+    assert np.allclose(actual, total / weights, atol=1e-5)
+
+
+def test_smooth_tiles_hide_their_seams():
+    """A blur that looks up and left, on a grey picture: its zero padding dims the top and left of every tile."""
+    blur = nn.Conv2d(3, 1, 31, padding=15, bias=False)
+    nn.init.zeros_(blur.weight)
+    nn.init.constant_(blur.weight[..., :16, :16], 1 / (3 * 16 * 16))
+    blur.divisor = 1
+    grey = np.full((200, 230, 3), 128, np.uint8)
+
+    def largest_jump(**settings):
+        logits = predict(blur, grey, tile=64, return_logits=True, **settings)[0, 20:, 20:]  # the image's own border off
+        return max(logits.diff(dim=0).abs().max().item(), logits.diff(dim=1).abs().max().item())
+
+    no_overlap = largest_jump(window="flat", stride=64)
+    assert no_overlap > 0.4, "of a logit of 0.5"
+    assert largest_jump(window="flat") > no_overlap / 3, "half-overlapping plain averages still jump"
+    assert largest_jump() < no_overlap / 20
+    assert largest_jump(stride=48) < no_overlap / 10
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu():
+    model, image = with_borders(), photo(100, 130)
+    here = predict(model, image, tile=32, flip=True, return_logits=True)
+    there = predict(model.cuda(), image, tile=32, flip=True, return_logits=True)
+    assert there.device.type == "cpu" and torch.allclose(here, there, atol=0.05)
+    assert predict(model, image, tile=32).shape == (100, 130)
+
+
+MEMORY_SCRIPT = """
+import re, time
+import numpy as np, torch
+from segmentation_helpers.inference import predict
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 2**20
+torch.set_num_threads(1)
+torch.manual_seed(0)
+imported = peak()
+image = np.random.default_rng(0).integers(0, 256, (8000, 8000, 3), dtype=np.uint8)
+start = time.perf_counter()
+classes = predict(torch.nn.Conv2d(3, 21, 1), image, tile=512)
+assert classes.shape == (8000, 8000) and len(np.unique(classes)) > 1
+print(imported, peak(), time.perf_counter() - start)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc; ru_maxrss would hold the parent's peak")
+def test_memory_does_not_grow_with_classes_times_image():
+    """8000 x 8000 in 21 classes: the logits alone would take 5.4 GB."""
+    notebooks = Path(__file__).parents[1] / "notebooks"
+    command = [sys.executable, "-c", MEMORY_SCRIPT]
+    done = subprocess.run(command, cwd=notebooks, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    imported, peak, seconds = map(float, done.stdout.split())
+    print(f"after imports {imported:.2f} GiB, peak {peak:.2f} GiB, {seconds:.1f} s")
+    assert peak * 2**30 < 2e9
+    assert (peak - imported) * 2**30 < 1.2e9
+
+
+# predict: bad input
+
+
+@pytest.mark.parametrize("image, settings, error, message", [
+    (photo(8, 8) / 255, {}, TypeError, "image is float64, but uint8"),
+    (photo(8, 8)[..., 0], {}, ValueError, r"shape \(8, 8\), but RGB .*convert\(\"RGB\"\)"),
+    (Image.new("RGBA", (8, 9)), {}, ValueError, r"shape \(9, 8, 4\), but RGB .*convert\(\"RGB\"\)"),
+    (Image.new("L", (8, 9)), {}, ValueError, r"convert\(\"RGB\"\)"),
+    (photo(8, 9).transpose(2, 0, 1), {}, ValueError, r"\(3, 8, 9\), but RGB .* image.transpose\(1, 2, 0\)"),
+    (photo(0, 8), {}, ValueError, r"image is empty: its shape is \(0, 8, 3\)"),
+    (photo(8, 8), {"tile": 4, "stride": 5}, ValueError, r"stride \(5, 5\) is larger than tile \(4, 4\): pixels would"),
+    (photo(8, 8), {"tile": (4, 8), "stride": (4, 9)}, ValueError, "is larger than tile"),
+    (photo(8, 8), {"tile": (4, 8), "stride": (5, 8)}, ValueError, "is larger than tile"),
+    (photo(8, 8), {"stride": 5}, ValueError, "stride is given without tile"),
+    (photo(8, 8), {"tile": 0}, ValueError, "tile is 0, but it must be a positive whole number"),
+    (photo(8, 8), {"tile": 8.0}, ValueError, "tile is 8.0, but it must be a positive whole number"),
+    (photo(8, 8), {"tile": (4, 4, 4)}, ValueError, r"tile is \(4, 4, 4\), but"),
+    (photo(8, 8), {"tile": 4, "stride": -1}, ValueError, "stride is -1, but"),
+    (photo(8, 8), {"window": "hann"}, ValueError, "window is 'hann', but it must be \"smooth\" or \"flat\""),
+])  # fmt: skip
+def test_bad_input_is_a_clear_error(image, settings, error, message):
+    with pytest.raises(error, match=message):
+        predict(pointwise(), image, **settings)
+
+
+def test_bad_models_are_clear_errors():
+    assert predict(pointwise(255), photo(8, 8)).dtype == np.uint8
+    with pytest.raises(ValueError, match="256 classes do not fit into a uint8 class map .*return_logits=True"):
+        predict(pointwise(256), photo(8, 8))
+    assert predict(pointwise(256), photo(8, 8), return_logits=True).shape == (256, 8, 8)
+    for name, value in [("mean", (127.5,) * 3), ("std", (58.4,) * 3), ("std", (0.2, 0, 0.2)), ("mean", (0.5,))]:
+        model = pointwise()
+        setattr(model, name, value)
+        with pytest.raises(ValueError, match="three numbers each on the 0-1 scale: divide those for 0-255 by 255"):
+            predict(model, photo(8, 8))

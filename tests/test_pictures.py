@@ -1,0 +1,357 @@
+import io
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from segmentation_helpers import pictures
+from segmentation_helpers.metrics import ConfusionMatrix
+
+CLASSES = ["sky", "road", "tree", "car"]
+PALETTE = np.array([[128, 128, 128], [128, 64, 128], [128, 128, 0], [64, 0, 128]], dtype=np.uint8)
+
+
+class Samples:
+    """Four images of 24 x 32: sky above, road below, a column of void at the left; the last two have a tree."""
+
+    classes, palette, ignore_index = CLASSES, PALETTE, 255
+
+    def __len__(self):
+        return 4
+
+    def read(self, i):
+        mask = np.zeros((24, 32), dtype=np.uint8)
+        mask[12:] = 1
+        if i >= 2:
+            mask[6:12, 10:20] = 2
+        mask[:, 0] = 255
+        image = np.random.default_rng(i).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        image[0, 0] = i  # a model can tell which one it is
+        return image, mask
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """Every test: no figure stays open in pyplot, and no default is changed."""
+    before = dict(matplotlib.rcParams)
+    yield
+    assert plt.get_fignums() == []
+    assert dict(matplotlib.rcParams) == before
+
+
+def shown(fig, i):
+    """The picture in the figure's i-th axes, as it was given to matplotlib."""
+    return np.asarray(fig.axes[i].images[0].get_array())
+
+
+def texts(fig):
+    fig.canvas.draw()
+    return [text.get_text() for text in fig.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+def legend_of(fig):
+    entries = fig.legends[0]
+    colours = [
+        np.rint(np.array(patch.get_facecolor()[:3]) * 255).astype(int).tolist() for patch in entries.get_patches()
+    ]
+    return dict(zip([text.get_text() for text in entries.get_texts()], colours, strict=True))
+
+
+def confusion_of(prediction, mask, num_classes=4):
+    confusion = ConfusionMatrix(num_classes)
+    confusion.update(torch.tensor(prediction), torch.tensor(mask))
+    return confusion
+
+
+def test_colorize_gives_each_class_its_colour_and_void_its_own():
+    picture = pictures.colorize(np.array([[0, 3], [255, 1]], dtype=np.uint8), PALETTE)
+    assert picture.dtype == np.uint8
+    assert picture.tolist() == [[[128, 128, 128], [64, 0, 128]], [pictures.VOID_COLOUR.tolist(), [128, 64, 128]]]
+
+
+def test_colorize_takes_another_void():
+    assert pictures.colorize(np.array([[-1]]), PALETTE, ignore_index=-1).tolist() == [[pictures.VOID_COLOUR.tolist()]]
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (np.array([[0, 4]]), r"holds id 4; the palette has 0 to 3"),
+        (np.array([[-1]]), r"holds id -1"),
+        (np.zeros((2, 2)), "whole numbers"),
+        (np.zeros((2, 2, 3), dtype=np.uint8), r"\(2, 2, 3\)"),
+    ],
+)
+def test_colorize_names_what_is_wrong(mask, words):
+    with pytest.raises(ValueError, match=words):
+        pictures.colorize(mask, PALETTE)
+
+
+def test_overlay_is_half_and_half_and_leaves_void_alone():
+    image = np.full((1, 2, 3), 200, dtype=np.uint8)
+    blend = pictures.overlay(image, np.array([[3, 255]]), PALETTE)
+    assert blend.dtype == np.uint8
+    assert blend.tolist() == [[[132, 100, 164], [200, 200, 200]]]
+    assert (pictures.overlay(image, np.array([[3, 3]]), PALETTE, alpha=0) == image).all()
+    with pytest.raises(ValueError, match="differ in size"):
+        pictures.overlay(image, np.zeros((2, 2), dtype=np.uint8), PALETTE)
+
+
+def test_samples_show_image_mask_and_overlay_with_the_classes_that_occur():
+    fig = pictures.show_samples(Samples(), [0, 3])
+    image, mask = Samples().read(3)
+    assert len(fig.axes) == 6
+    assert (shown(fig, 3) == image).all()
+    assert (shown(fig, 4) == pictures.colorize(mask, PALETTE)).all()
+    assert (shown(fig, 5) == pictures.overlay(image, mask, PALETTE)).all()
+    void = pictures.VOID_COLOUR.tolist()
+    assert legend_of(fig) == {"sky": [128] * 3, "road": [128, 64, 128], "tree": [128, 128, 0], "void": void}
+    assert "tree" not in legend_of(pictures.show_samples(Samples(), [0]))
+
+
+def test_legend_lies_beside_the_pictures():
+    fig = pictures.show_samples(Samples(), [0, 2])
+    fig.canvas.draw()
+    names = fig.legends[0].get_window_extent()
+    assert names.x0 >= max(ax.get_window_extent().x1 for ax in fig.axes)
+    assert names.x1 <= fig.bbox.x1
+    assert names.y0 >= fig.bbox.y0
+
+
+def test_truth_and_prediction_share_colours():
+    image, mask = Samples().read(0)  # sky and road only
+    prediction = np.where(mask == 1, 3, 0).astype(np.uint8)  # the road taken for a car: as many classes as the truth
+    fig = pictures.show_predictions([image], [mask], [prediction], Samples())
+    truth, predicted, errors = shown(fig, 1), shown(fig, 2), shown(fig, 3)
+    assert truth[3, 5].tolist() == predicted[3, 5].tolist() == [128, 128, 128]
+    assert (truth[20, 5].tolist(), predicted[20, 5].tolist()) == ([128, 64, 128], [64, 0, 128])
+    assert {"road", "car"} <= set(legend_of(fig))
+    assert (errors[20, 5] == pictures.ERROR_COLOUR).all()
+    assert len(set(errors[3, 5])) == 1  # right: grey
+    assert (errors[:, 0] == pictures.VOID_COLOUR).all()  # void: never wrong
+    assert "50.0% wrong" in texts(fig)
+
+
+def test_predictions_must_fit():
+    image, mask = Samples().read(0)
+    with pytest.raises(ValueError, match="truth and prediction differ in size"):
+        pictures.show_predictions([image], [mask], [mask[:-1]], Samples())
+    with pytest.raises(ValueError, match="zip"):
+        pictures.show_predictions([image], [mask], [], Samples())
+    with pytest.raises(ValueError, match="uint8"):
+        pictures.show_predictions([image / 255], [mask], [mask], Samples())
+    with pytest.raises(ValueError, match="no samples"):
+        pictures.show_predictions([], [], [], Samples())
+
+
+def test_batch_is_shown_as_it_was_before_normalisation():
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    images, masks = zip(*[Samples().read(i) for i in range(3)], strict=True)
+    batch = torch.stack([torch.tensor((image / 255 - mean) / std) for image in images]).permute(0, 3, 1, 2).float()
+    labels = torch.tensor(np.stack(masks)).long()
+    fig = pictures.show_batch(batch, labels, Samples(), mean, std, columns=2)
+    assert [len(ax.images) for ax in fig.axes] == [1, 1, 1, 0]
+    for i in range(3):
+        assert (shown(fig, i) == pictures.overlay(images[i], masks[i], PALETTE)).all()
+    with pytest.raises(ValueError, match="give the mean and std"):
+        pictures.show_batch(batch, labels, Samples())
+
+
+def test_best_and_worst_are_found_by_the_classes_of_the_truth():
+    wrong_columns = {0: 4, 1: 1, 2: 0, 3: 12}  # of the road, at the right, taken for sky
+
+    def predict(model, image):
+        _, mask = Samples().read(int(image[0, 0, 0]))
+        prediction = np.where(mask == 255, 3, mask).astype(np.uint8)  # a car, but only where nobody can tell
+        prediction[12:, 32 - model[int(image[0, 0, 0])] :] = 0
+        return prediction
+
+    fig = pictures.best_and_worst(wrong_columns, Samples(), k=1, predict=predict)
+    titles = [fig.axes[row].get_title(loc="left") for row in (0, 4)]
+    sky = (31 * 12 - 60) / (31 * 12 - 60 + 12 * 12)
+    assert titles == ["best: 1.00  (image 2)", f"worst: {np.mean([sky, 19 / 31, 1]):.2f}  (image 3)"]
+    assert (shown(fig, 0) == Samples().read(2)[0]).all()
+    fig = pictures.best_and_worst(wrong_columns, Samples(), k=3, predict=predict)
+    order = [fig.axes[row].get_title(loc="left").split("image ")[1] for row in range(0, len(fig.axes), 4)]
+    assert order == ["2)", "1)", "0)", "3)"]  # never one image in both halves
+
+
+def test_best_and_worst_runs_a_model():
+    class AllSky(torch.nn.Module):
+        def forward(self, image):
+            logits = torch.zeros(len(image), 4, *image.shape[2:])
+            logits[:, 0] = 1
+            return logits
+
+    fig = pictures.best_and_worst(AllSky(), Samples(), k=1)
+    assert fig.axes[0].get_title(loc="left") == "best: 0.25  (image 0)"  # sky 1/2, road 0
+
+
+def test_contact_sheet_sets_each_image_over_its_overlay():
+    fig = pictures.contact_sheet(Samples(), range(4), columns=3)
+    image, mask = Samples().read(1)
+    assert [len(ax.images) for ax in fig.axes] == [1, 1, 1, 1, 0, 0]
+    assert (shown(fig, 1)[:24] == image).all()
+    assert (shown(fig, 1)[-24:] == pictures.overlay(image, mask, PALETTE)).all()
+    assert texts(fig) == []
+
+
+def test_images_of_any_shape_fit_the_figure():
+    class Mixed(Samples):
+        def read(self, i):
+            height, width = [(10, 40), (90, 20), (30, 30)][i]
+            return np.zeros((height, width, 3), dtype=np.uint8), np.zeros((height, width), dtype=np.uint8)
+
+    fig = pictures.show_samples(Mixed(), [0, 1, 2])
+    for ax in fig.axes:
+        ax.apply_aspect()
+    boxes = [ax.get_window_extent() for ax in fig.axes]
+    assert fig.get_figwidth() < 12 and fig.get_figheight() < 12
+    for box, ratio in zip(boxes[::3], (0.25, 4.5, 1), strict=True):
+        assert box.height / box.width == pytest.approx(ratio, rel=0.02)
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+HISTORY = [
+    {"epoch": 1, "loss": 1.5, "miou": 0.2, "pixel_accuracy": 0.6, "learning_rate": 2e-3, "seconds": 3.0},
+    {"epoch": 2, "loss": 1.0, "miou": 0.4, "pixel_accuracy": 0.7, "learning_rate": 1e-3, "seconds": 3.0},
+    {"epoch": 3, "loss": 0.8, "miou": 0.3, "pixel_accuracy": 0.8, "learning_rate": 5e-4, "seconds": 3.0},
+]
+
+
+def test_history_has_loss_scores_and_learning_rate():
+    fig = pictures.plot_history(HISTORY)
+    loss, scores, rate = fig.axes
+    assert loss.lines[0].get_xydata().tolist() == [[1, 1.5], [2, 1.0], [3, 0.8]]
+    assert [line.get_ydata()[0] for line in scores.lines[:2]] == [0.2, 0.6]
+    assert scores.lines[2].get_xydata().tolist() == [[2, 0.4]]  # the ring round the best mIoU
+    assert rate.lines[0].get_ydata() == pytest.approx([2, 1, 0.5])
+    assert {"0.30 mIoU", "0.80 pixel accuracy"} <= set(texts(fig))
+
+
+def test_history_from_a_csv_file_with_gaps():
+    rows = [{"epoch": "1", "loss": "1.5", "miou": ""}, {"epoch": "2", "loss": "1.0", "miou": "0.5"}, {"epoch": "3"}]
+    loss, scores = pictures.plot_history(rows).axes
+    assert loss.lines[0].get_xydata().tolist() == [[1, 1.5], [2, 1.0]]
+    assert scores.lines[0].get_xydata().tolist() == [[2, 0.5]]
+
+
+def test_history_of_one_epoch_is_visible():
+    fig = pictures.plot_history(HISTORY[:1])
+    assert [ax.lines[0].get_marker() for ax in fig.axes] == ["o"] * 3
+    fig.savefig(io.BytesIO())
+
+
+@pytest.mark.parametrize("history", [[], [{"epoch": 1, "seconds": 2.0}]])
+def test_history_of_nothing_says_so(history):
+    with pytest.raises(ValueError, match="none of loss"):
+        pictures.plot_history(history)
+
+
+def test_iou_bars_are_sorted_coloured_and_name_absent_classes():
+    confusion = confusion_of([0, 0, 1, 2, 2], [0, 0, 1, 1, 2])  # IoU 1, 1/2, 1/2; no car
+    fig = pictures.plot_iou(confusion, CLASSES, PALETTE)
+    ax = fig.axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["sky", "road", "tree", "car"]
+    assert [bar.get_width() for bar in ax.patches] == pytest.approx([1, 0.5, 0.5, 0])
+    assert [np.rint(np.array(bar.get_facecolor()[:3]) * 255).tolist() for bar in ax.patches] == PALETTE.tolist()
+    assert ax.lines[0].get_xdata() == pytest.approx([2 / 3, 2 / 3])
+    assert texts(fig).count("absent") == 1 and "0.00" not in texts(fig)
+    assert {"1.00", "0.50", "40.0%", "20.0%", "0.0%"} <= set(texts(fig))
+    with pytest.raises(ValueError, match="4 IoUs for 3 classes"):
+        pictures.plot_iou(confusion, CLASSES[:3], PALETTE)
+
+
+def test_a_class_that_is_never_hit_is_not_absent():
+    fig = pictures.plot_iou(confusion_of([1, 1], [0, 0], 2), CLASSES[:2], PALETTE[:2])
+    assert "absent" not in texts(fig) and "0.00" in texts(fig)
+
+
+def test_confusion_matrix_is_normalised_by_row():
+    fig = pictures.plot_confusion(confusion_of([0, 0, 0, 1, 1], [0, 0, 0, 0, 1]), CLASSES)
+    share = fig.axes[0].images[0].get_array()
+    assert share[:2].tolist() == [[0.75, 0.25, 0, 0], [0, 1, 0, 0]]
+    assert share.mask[2:].all() and not share.mask[:2].any()  # no truth, no percentage
+    assert [t.get_text() for t in fig.axes[0].texts] == ["75", "25", "100"]
+    with pytest.raises(ValueError, match="4 classes for 2 names"):
+        pictures.plot_confusion(confusion_of([0], [0]), CLASSES[:2])
+
+
+def test_thirty_two_classes_stay_readable():
+    truth = np.arange(32).repeat(10)
+    fig = pictures.plot_confusion(confusion_of(truth, truth, 32), [f"class number {i}" for i in range(32)])
+    fig.canvas.draw()
+    labels = [label.get_window_extent() for label in fig.axes[0].get_xticklabels()]
+    assert not any(a.overlaps(b) for a, b in zip(labels, labels[1:], strict=False))
+    assert all(box.x0 >= 0 and box.y0 >= 0 for box in labels)
+
+
+def test_legend_fits_axes_and_figure():
+    fig = matplotlib.figure.Figure()
+    entries = pictures.legend(fig.subplots(), CLASSES, PALETTE, ids=[3, 255])
+    assert [text.get_text() for text in entries.get_texts()] == ["car", "void"]
+    assert [text.get_text() for text in pictures.legend(fig, CLASSES, PALETTE).get_texts()] == CLASSES
+
+
+def test_notebooks_get_one_small_picture_with_true_colours(monkeypatch):
+    import IPython.display
+
+    outputs = []
+    monkeypatch.setattr(IPython.display, "display", outputs.append)
+    fig = pictures.show_samples(Samples(), [0, 1, 2, 3])
+    fig._ipython_display_()
+    assert len(outputs) == 1
+    picture = Image.open(io.BytesIO(outputs[0].data))
+    full = io.BytesIO()
+    fig.savefig(full, format="png", bbox_inches="tight", pad_inches=0.1)
+    assert picture.mode == "P" and len(outputs[0].data) < full.tell() / 2
+    original, reduced = np.array(Image.open(full).convert("RGB")).astype(int), np.array(picture.convert("RGB"))
+    for colour in PALETTE[:3]:
+        area = (original == colour).all(-1)
+        assert area.sum() > 100 and np.abs(reduced[area] - colour.astype(int)).max() <= 4
+
+
+# Simulation of full protanopia and deuteranopia in linear RGB: Machado et al. 2009, table of severity 1.0.
+SIGHT = {
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+}
+
+
+def nearest_pair(palette, sight):
+    """Distance in CIELAB (D65) of the two most similar colours, as somebody of this sight sees them."""
+    colours = palette / 255
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    seen = (linear @ np.array(SIGHT[sight]).T).clip(0, 1)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    xyz = seen @ to_xyz.T / [0.9505, 1, 1.089]
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    lab = np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
+    distances = np.linalg.norm(lab[:, None] - lab, axis=2)
+    return distances[np.triu_indices(len(palette), 1)].min()
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_colour_blind_readers_can_tell_the_classes_apart(sight):
+    assert nearest_pair(pictures.colour_blind_palette(11), sight) >= 17
+    assert nearest_pair(pictures.colour_blind_palette(32), sight) >= 11
+    with_void = np.vstack([pictures.colour_blind_palette(32), pictures.VOID_COLOUR])
+    assert nearest_pair(with_void, sight) >= 11
+
+
+def test_the_measure_finds_red_beside_green():
+    red_and_green = np.array([[170, 70, 0], [100, 100, 0]])
+    assert nearest_pair(red_and_green, "normal") > 40 > 17 > nearest_pair(red_and_green, "deuteranopia")
+
+
+def test_colour_blind_palette_sizes():
+    palette = pictures.colour_blind_palette(32)
+    assert palette.dtype == np.uint8 and palette.shape == (32, 3)
+    assert len(np.unique(palette, axis=0)) == 32
+    assert (pictures.colour_blind_palette(5) == palette[:5]).all()
+    for number in (0, 33):
+        with pytest.raises(ValueError, match=f"1 to 32 colours, not {number}"):
+            pictures.colour_blind_palette(number)

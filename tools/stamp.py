@@ -1,0 +1,86 @@
+"""Write what is derived: badges and bootstrap cells of the notebooks, and the README's tables. `--check` only looks.
+
+The repository's address stands in pyproject.toml and nowhere else by hand.
+"""
+
+import json
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOTSTRAP = """\
+import os
+import subprocess
+import sys
+
+if not os.path.isdir("segmentation_helpers"):  # a lone notebook, as on Colab or Kaggle: get the rest, and what is missing
+    if not os.path.isdir("{name}"):
+        subprocess.run(["git", "clone", "--quiet", "--depth=1", "https://github.com/{repository}"], check=True)
+    os.chdir("{name}/notebooks")
+    subprocess.run([sys.executable, "../tools/install_missing.py"], check=True)
+sys.path.insert(0, os.getcwd())"""
+
+
+def badges(repository: str, name: str) -> str:
+    address = f"github.com/{repository}/blob/main/notebooks/{name}.ipynb"
+    links = {
+        "Colab": ("F9AB00", "https://colab.research.google.com/" + address.replace(".com", "")),
+        "Kaggle": ("20BEFF", f"https://kaggle.com/kernels/welcome?src=https://{address}"),
+        "Binder": ("579ACA", f"https://mybinder.org/v2/gh/{repository}/main?labpath=notebooks/{name}.ipynb"),
+    }
+    return " ".join(f"[![{where}](https://img.shields.io/badge/open_in-{where}-{colour}.svg)]({link})"
+                    for where, (colour, link) in links.items())  # fmt: skip
+
+
+def stamped_notebook(text: str, name: str, repository: str) -> str:
+    notebook = json.loads(text)
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown" and "[![Colab]" in source:
+            source = re.sub(r"^\[!\[Colab\].*$", badges(repository, name), source, flags=re.MULTILINE)
+        elif "bootstrap" in cell["metadata"].get("tags", []):
+            source = BOOTSTRAP.format(repository=repository, name=repository.split("/")[1])
+        cell["source"] = source.splitlines(keepends=True)
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def notebook_table(repository: str) -> str:
+    rows = ["| notebook | what it teaches | open |", "|---|---|---|"]
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        title = "".join(json.loads(path.read_text())["cells"][0]["source"])
+        promise = next(line for line in title.splitlines()[1:] if line.strip())
+        rows.append(f"| [{path.stem}](notebooks/{path.name}) | {promise} | {badges(repository, path.stem)} |")
+    return "\n".join(rows)
+
+
+def results_table() -> str:
+    rows = ["| notebook | data | mIoU | pixel accuracy | parameters | training | machine | command |", "|" + "---|" * 8]
+    runs = [json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))]
+    for run in (run for run in runs if "miou" in run):
+        rows.append(
+            f"| {run['notebook']} | {run['dataset']} {run['split']} | {run['miou']:.3f} | {run['pixel_accuracy']:.3f} "
+            f"| {run['parameters'] / 1e6:.1f} M | {run['train_seconds'] / 60:.1f} min, {run['precision']}, seed {run['seed']} "
+            f"| {run['device']} | `{run['command']}` |"
+        )
+    return "\n".join(rows)
+
+
+def derived() -> dict[Path, str]:
+    """Each derived file with the text that it should have."""
+    repository = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["segmentation-notebooks"]["repository"]
+    files = {path: stamped_notebook(path.read_text(), path.stem, repository) for path in (ROOT / "notebooks").glob("*.ipynb")}
+    readme = (ROOT / "README.md").read_text()
+    for mark, table in (("notebooks", notebook_table(repository)), ("results", results_table())):
+        readme = re.sub(rf"(<!-- {mark} -->\n).*?(\n<!-- end -->)", lambda m, t=table: m[1] + t + m[2], readme, flags=re.DOTALL)
+    return files | {ROOT / "README.md": readme}
+
+
+if __name__ == "__main__":
+    stale = {path: text for path, text in derived().items() if path.read_text() != text}
+    if "--check" in sys.argv and stale:
+        sys.exit(f"Not up to date, run make stamp: {', '.join(str(path.relative_to(ROOT)) for path in stale)}")
+    for path, text in stale.items():
+        path.write_text(text)
+        print("wrote", path.relative_to(ROOT))
