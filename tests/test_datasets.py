@@ -61,7 +61,9 @@ def camvid(tmp_path_factory):
             save(ids, base / f"fastai/labels/{frame}_P.png")
             other = split if number % 7 else "train"
             save(EMPTY, base / f"kaggle/{other}/{frame}.png")
-            save(np.array(list(CAMVID32_COLOURS.values()), np.uint8)[ids], base / f"kaggle/{other}_labels/{frame}_L.png")
+            save(
+                np.array(list(CAMVID32_COLOURS.values()), np.uint8)[ids], base / f"kaggle/{other}_labels/{frame}_L.png"
+            )
     (base / "fastai/codes.txt").write_text("\n".join(CAMVID32_CLASSES) + "\n")
     (base / "fastai/valid.txt").write_text("\n".join(f"{frame}.png" for frame in SPLITS["test"]))
     with (base / "kaggle/class_dict.csv").open("w") as file:
@@ -173,15 +175,21 @@ def test_stanford_background_damaged(tmp_path, damage, message):
 def test_streets_are_drawn_on_the_spot_and_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SEGMENTATION_DATA", str(tmp_path))
     draw = streets.write_streets
-    monkeypatch.setattr(streets, "write_streets", lambda folder: draw(folder, counts=dict(train=3, val=2, test=1), size=(60, 45)))
+    monkeypatch.setattr(
+        streets, "write_streets", lambda folder: draw(folder, counts=dict(train=3, val=2, test=1), size=(60, 45))
+    )
     train = load_dataset("streets", "train")
-    assert len(train) == 3 and train.classes == CAMVID_CLASSES and train.pairs[0][0].is_relative_to(tmp_path / "streets")
+    assert (
+        len(train) == 3 and train.classes == CAMVID_CLASSES and train.pairs[0][0].is_relative_to(tmp_path / "streets")
+    )
     image, mask = train[0]
     assert image.shape == (3, 45, 60) and image.dtype == torch.float32 and mask.dtype == torch.int64
     monkeypatch.setattr(streets, "write_streets", lambda folder: pytest.fail("drawn twice"))
     assert len(load_dataset("streets", "val")) == 2
     monkeypatch.setattr(streets, "VERSION", "another")
-    monkeypatch.setattr(streets, "write_streets", lambda folder: draw(folder, counts=dict(train=4, val=2, test=1), size=(60, 45)))
+    monkeypatch.setattr(
+        streets, "write_streets", lambda folder: draw(folder, counts=dict(train=4, val=2, test=1), size=(60, 45))
+    )
     assert len(load_dataset("streets", "train")) == 4, "another version of the scenes is drawn anew"
     assert sorted(p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")) == ["streets"]
 
@@ -220,7 +228,10 @@ def test_mapping_of_ids_and_colours(folder_of_pairs):
         ids = np.array(Image.open(mask))
         save(np.where(ids == 255, 7, ids * 10).astype(np.uint8), folder_of_pairs / f"tens/{image.stem}_m.png")
         colours = np.array([(9, 9, 9), (200, 0, 0), (0, 0, 77)], np.uint8)
-        save(np.where((ids == 255)[..., None], 0, colours[ids % 3]).astype(np.uint8), folder_of_pairs / f"rgb/{image.stem}.png")
+        save(
+            np.where((ids == 255)[..., None], 0, colours[ids % 3]).astype(np.uint8),
+            folder_of_pairs / f"rgb/{image.stem}.png",
+        )
     tens = FolderDataset(folder_of_pairs / "images", folder_of_pairs / "tens", CLASSES, mask_suffix="_m",
                          mapping={0: 0, 10: 1, 20: 2, 7: 255})  # fmt: skip
     mapping = {(9, 9, 9): 0, (200, 0, 0): 1, (0, 0, 77): 2, (0, 0, 0): 255}
@@ -333,7 +344,9 @@ def test_augmentation_depends_on_seed_epoch_and_index_alone(folder_of_pairs):
 
 def test_augmentation_differs_without_set_epoch_too(folder_of_pairs):
     """albumentations by itself repeats one sequence in every worker and every epoch."""
-    shutil.copy(folder_of_pairs / "images/p0.jpg", folder_of_pairs / "images/p2.jpg")  # the first of each worker's batches
+    shutil.copy(
+        folder_of_pairs / "images/p0.jpg", folder_of_pairs / "images/p2.jpg"
+    )  # the first of each worker's batches
     loader = DataLoader(own(folder_of_pairs, transform=AUGMENT), batch_size=2, num_workers=2)
     torch.manual_seed(0)
     epochs = [torch.cat([image for image, _ in loader]) for _ in range(2)]
@@ -389,7 +402,9 @@ def test_data_roots(monkeypatch, tmp_path):
 
 
 def test_the_32_classes_map_onto_the_11():
-    assert len(CAMVID32_CLASSES) == 32 == len(set(CAMVID32_COLOURS.values())) and sorted(CAMVID32_CLASSES, key=str.lower)
+    assert len(CAMVID32_CLASSES) == 32 == len(set(CAMVID32_COLOURS.values())) and sorted(
+        CAMVID32_CLASSES, key=str.lower
+    )
     assert set(CAMVID32_TO_11.values()) == {*CAMVID_CLASSES, "Void"}
     colours = {"Sky": (128, 128, 128), "Pole": (192, 192, 128), "Pavement": (0, 0, 192), "Bicyclist": (0, 128, 192)}
     for name, colour in colours.items():

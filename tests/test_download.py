@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 import urllib3
+
 from segmentation_helpers import download
 from segmentation_helpers.download import (
     ARCHIVES,

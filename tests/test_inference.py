@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from segmentation_helpers.inference import forward_padded, predict
 from torch import nn
+
+from segmentation_helpers.inference import forward_padded, predict
 
 SIZES = [(1, 1), (1, 40), (33, 2), (31, 32), (64, 64), (50, 97)]
 

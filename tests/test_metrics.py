@@ -6,8 +6,9 @@ import random
 import numpy as np
 import pytest
 import torch
-from segmentation_helpers.metrics import BoundaryIoU, ConfusionMatrix, boundary_iou
 from torchmetrics.classification import MulticlassJaccardIndex
+
+from segmentation_helpers.metrics import BoundaryIoU, ConfusionMatrix, boundary_iou
 
 VOID = 255
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
 from segmentation_helpers import pictures
 from segmentation_helpers.metrics import ConfusionMatrix
 

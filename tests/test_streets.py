@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+
 from segmentation_helpers import streets
 from segmentation_helpers.streets import draw_street, write_stanford_background, write_streets, write_voc
 

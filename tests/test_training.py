@@ -16,11 +16,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import training_run
 from torch import nn
 from torch.utils.data import DataLoader, Subset
-from training_run import Squares, cross_entropy, loaders, small_model, train
 
+import training_run
 from segmentation_helpers import environment
 from segmentation_helpers.metrics import ConfusionMatrix
 from segmentation_helpers.training import (
@@ -34,6 +33,7 @@ from segmentation_helpers.training import (
     set_epoch,
     write_atomically,
 )
+from training_run import Squares, cross_entropy, loaders, small_model, train
 
 PAUSE = 0.02  # seconds a step rests in the runs that are killed, so that there is time to kill them
 
@@ -90,7 +90,11 @@ def test_a_run_killed_twenty_times_ends_byte_for_byte_like_an_undisturbed_one(tm
     histories = [[row | {"seconds": None} for row in csv.DictReader((tmp_path / name / "history.csv").open())]
                  for name in ("killed", "undisturbed")]  # fmt: skip
     assert histories[0] == histories[1] and len(histories[0]) == 12
-    assert sorted(p.name for p in (tmp_path / "killed").iterdir()) == ["checkpoint.pt", "history.csv", "model.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "killed").iterdir()) == [
+        "checkpoint.pt",
+        "history.csv",
+        "model.safetensors",
+    ]
 
 
 @pytest.mark.parametrize("after", [3, 6, 8])  # within an epoch, at the end of the first, within the second
@@ -159,7 +163,9 @@ def test_a_finished_run_is_not_trained_again(tmp_path, capsys):
     model, again = train(tmp_path, "fp32", epochs=2, started=tmp_path / "a step was taken")
     assert not (tmp_path / "a step was taken").exists() and again == history
     assert "nothing to train" in capsys.readouterr().out
-    assert all(torch.equal(a, b) for a, b in zip(trained.state_dict().values(), model.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(trained.state_dict().values(), model.state_dict().values(), strict=True)
+    )
     assert (tmp_path / "model.safetensors").stat().st_mtime_ns == stamp
     (tmp_path / "model.safetensors").unlink()
     train(tmp_path, "fp32", epochs=2)
@@ -229,7 +235,9 @@ def failing(step, how):
 
 def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint_kept(tmp_path):
     model = small_model()
-    with pytest.raises(TrainingError, match=r"no longer finite at step 9 \(epoch 2\).*learning rate.*checkpoint is kept"):
+    with pytest.raises(
+        TrainingError, match=r"no longer finite at step 9 \(epoch 2\).*learning rate.*checkpoint is kept"
+    ):
         fit(model, *loaders(), loss=failing(9, lambda x: x * math.nan), optimizer=sgd(model), epochs=3, run_dir=tmp_path,
             precision="fp32")  # fmt: skip
     saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
@@ -238,7 +246,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint_kept(tmp_path)
 
 def test_out_of_memory_is_said_in_words(tmp_path):
     model = small_model()
-    with pytest.raises(TrainingError, match=r"Out of memory at step 9 with images \(4, 3, 40, 56\).*smaller batch_size.*kept"):
+    with pytest.raises(
+        TrainingError, match=r"Out of memory at step 9 with images \(4, 3, 40, 56\).*smaller batch_size.*kept"
+    ):
         fit(model, *loaders(), loss=failing(9, lambda x: x + torch.empty(1 << 55).sum()), optimizer=sgd(model), epochs=3,
             run_dir=tmp_path, precision="fp32")  # fmt: skip
     with pytest.raises(RuntimeError, match="another thing"):
@@ -344,7 +354,9 @@ def test_metrics_json(tmp_path):
     assert read == wrote and read["iou"] == [0.5, 0.5, None] and read["miou"] == 0.5 and read["held_out"] == 0.25
     assert read["epochs"] == 2 and read["steps"] == 8 and read["train_seconds"] == 3.5
     assert read["parameters"] == sum(p.numel() for p in small_model().parameters())
-    assert read["versions"]["torch"] == torch.__version__.split("+")[0] or read["versions"]["torch"] == torch.__version__
+    assert (
+        read["versions"]["torch"] == torch.__version__.split("+")[0] or read["versions"]["torch"] == torch.__version__
+    )
     assert read["device"] and read["command"]
 
 

@@ -15,7 +15,8 @@ import os
 import subprocess
 import sys
 
-if not os.path.isdir("segmentation_helpers"):  # a lone notebook, as on Colab or Kaggle: get the rest, and what is missing
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # albumentations would look for a newer version on import
+if not os.path.isdir("segmentation_helpers"):  # a lone notebook, as on Colab: get the rest, and what is missing
     if not os.path.isdir("{name}"):
         subprocess.run(["git", "clone", "--quiet", "--depth=1", "https://github.com/{repository}"], check=True)
     os.chdir("{name}/notebooks")
@@ -61,7 +62,8 @@ def results_table() -> str:
     for run in (run for run in runs if "miou" in run):
         rows.append(
             f"| {run['notebook']} | {run['dataset']} {run['split']} | {run['miou']:.3f} | {run['pixel_accuracy']:.3f} "
-            f"| {run['parameters'] / 1e6:.1f} M | {run['train_seconds'] / 60:.1f} min, {run['precision']}, seed {run['seed']} "
+            f"| {run['parameters'] / 1e6:.1f} M "
+            f"| {run['train_seconds'] / 60:.1f} min, {run['precision']}, seed {run['seed']} "
             f"| {run['device']} | `{run['command']}` |"
         )
     return "\n".join(rows)
@@ -70,10 +72,13 @@ def results_table() -> str:
 def derived() -> dict[Path, str]:
     """Each derived file with the text that it should have."""
     repository = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["segmentation-notebooks"]["repository"]
-    files = {path: stamped_notebook(path.read_text(), path.stem, repository) for path in (ROOT / "notebooks").glob("*.ipynb")}
+    notebooks = (ROOT / "notebooks").glob("*.ipynb")
+    files = {path: stamped_notebook(path.read_text(), path.stem, repository) for path in notebooks}
     readme = (ROOT / "README.md").read_text()
     for mark, table in (("notebooks", notebook_table(repository)), ("results", results_table())):
-        readme = re.sub(rf"(<!-- {mark} -->\n).*?(\n<!-- end -->)", lambda m, t=table: m[1] + t + m[2], readme, flags=re.DOTALL)
+        begin, end = f"<!-- {mark} -->\n", "\n<!-- end -->"
+        before, rest = readme.split(begin)
+        readme = before + begin + table + end + rest.split(end, 1)[1]
     return files | {ROOT / "README.md": readme}
 
 

@@ -180,13 +180,13 @@ class SegmentationDataset(Dataset):
     `set_epoch` was called (`fit` does so: workers, epochs and resumed runs all agree), else from torch's generator.
 
     Args: `pairs` of (image path, mask path); `decode`, which turns a mask path into uint8 class ids; `cache` keeps the
-    decoded pictures in memory, 4 bytes a pixel (CamVid's train split at 480 x 360: 254 MB).
+    decoded pictures in memory, 4 bytes a pixel (CamVid's train split at 480 x 360: 254 MB); `limit` takes the first few.
     """
 
     ignore_index = IGNORE_INDEX
 
-    def __init__(self, pairs, classes, palette, decode, *, transform=None, cache=False, seed=0):
-        self.pairs = [(Path(image), Path(mask)) for image, mask in pairs]
+    def __init__(self, pairs, classes, palette, decode, *, transform=None, cache=False, seed=0, limit=None):
+        self.pairs = [(Path(image), Path(mask)) for image, mask in pairs][:limit]
         self.classes = list(classes)
         self.palette = np.asarray(palette, np.uint8).reshape(-1, 3)
         if not self.pairs:
@@ -516,7 +516,7 @@ _LOADERS = {"streets": _streets, "camvid": _camvid, "camvid32": _camvid, "voc200
             "stanford_background": _stanford_background}  # fmt: skip
 
 
-def load_dataset(name, split, *, root=None, transform=None, cache=False, download=True, valid=None, seed=0):
+def load_dataset(name, split, *, root=None, valid=None, download=True, **options):
     """A known data set as a SegmentationDataset.
 
     Args:
@@ -527,7 +527,7 @@ def load_dataset(name, split, *, root=None, transform=None, cache=False, downloa
             into the first, unless `download=False`.
         valid: a drive of CamVid's train split ("0006R0") that is left out of train and becomes val. CamVid's official
             val frames lie between train frames of the same drive and flatter every model.
-        transform, cache, seed: see SegmentationDataset.
+        options: transform, cache, seed and limit, as for SegmentationDataset.
 
     Raises DatasetError or DownloadError, naming what is missing and the remedy.
     """
@@ -541,4 +541,4 @@ def load_dataset(name, split, *, root=None, transform=None, cache=False, downloa
     pairs, classes, palette, decode = _LOADERS[name](
         name, split, root, download, **({"valid": valid} if camvid else {})
     )
-    return SegmentationDataset(pairs, classes, palette, decode, transform=transform, cache=cache, seed=seed)
+    return SegmentationDataset(pairs, classes, palette, decode, **options)
