@@ -26,7 +26,7 @@ notebooks: install-dev  ## the notebooks alone, on tiny data
 	$(VENV) -m pytest tests/test_notebooks.py
 
 bench: install-dev  ## speed and memory, as ratios measured in one run
-	$(VENV) -m tests.benchmarks
+	PYTHONPATH=notebooks $(VENV) -m tests.benchmarks
 
 lint: install-dev  ## ruff, over the notebooks too
 	$(VENV) -m ruff check .

@@ -97,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.wfile.write(body[:50_000])
         if behaviour == "slow":
             self.wfile.write(body[:1000])
-            time.sleep(1)
+            self.server.released.wait(20)
             return self.wfile.write(body[1000:])
         if behaviour == "stall":
             self.wfile.write(body[:66_000])
@@ -359,10 +359,12 @@ def test_two_processes_download_once(server, tmp_path):
     processes = [start(f"{server.url}/slow/x.zip", tmp_path)]
     wait_for(lambda: server.requests)
     processes.append(start(f"{server.url}/slow/x.zip", tmp_path))
+    first_line = processes[1].stdout.readline()  # it has come to the lock: now let the first one finish
+    server.released.set()
     outputs = [process.communicate(timeout=30) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert server.requests == ["/slow/x.zip"]
-    assert "waiting" not in outputs[0][0] and "Another notebook is fetching pets; waiting" in outputs[1][0]
+    assert "waiting" not in outputs[0][0] and "Another notebook is fetching pets; waiting" in first_line
     assert outputs[0][0].splitlines()[-1] == outputs[1][0].splitlines()[-1] == str(tmp_path / "animals/Pets")
 
 

@@ -69,13 +69,28 @@ def results_table() -> str:
     return "\n".join(rows)
 
 
+def speed_table() -> str:
+    report = json.loads((ROOT / "results/benchmarks.json").read_text())
+    rows = ["| what | ours | the other | ratio (least to most) |", "|---|---|---|---|"]
+    for run in report["rows"]:
+        rows.append(
+            f"| {run['what']}, {run['unit']} | {run['ours_rate']:,.0f} {run['ours']} | {run['other_rate']:,.0f} {run['other']} "
+            f"| **{run['ratio']:.2f}** ({run['least']:.2f} to {run['most']:.2f}) |"
+        )
+    return "\n".join([*rows, "", f"{report['device']}, torch {report['versions']['torch']}."])
+
+
 def derived() -> dict[Path, str]:
     """Each derived file with the text that it should have."""
     repository = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["segmentation-notebooks"]["repository"]
     notebooks = (ROOT / "notebooks").glob("*.ipynb")
     files = {path: stamped_notebook(path.read_text(), path.stem, repository) for path in notebooks}
     readme = (ROOT / "README.md").read_text()
-    for mark, table in (("notebooks", notebook_table(repository)), ("results", results_table())):
+    for mark, table in (
+        ("notebooks", notebook_table(repository)),
+        ("results", results_table()),
+        ("speed", speed_table()),
+    ):
         begin, end = f"<!-- {mark} -->\n", "\n<!-- end -->"
         before, rest = readme.split(begin)
         readme = before + begin + table + end + rest.split(end, 1)[1]

@@ -26,8 +26,9 @@ import pooch
 from filelock import FileLock, Timeout
 from requests.exceptions import ConnectionError, HTTPError, RequestException
 from requests.exceptions import Timeout as RequestTimeout
-from tqdm.auto import tqdm
 from tqdm.utils import CallbackIOWrapper
+
+from .environment import progress_bar
 
 TIMEOUT = (10, 30)  # seconds: to connect, and between two pieces of the answer
 _NO_HOST = "host not found"
@@ -301,7 +302,7 @@ def _workplace(target: Path, what: str) -> Iterator[Path]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            print(f"Another notebook is fetching {what}; waiting until it is done.")
+            print(f"Another notebook is fetching {what}; waiting until it is done.", flush=True)
             lock.acquire()
     except (OSError, NotImplementedError) as error:
         raise DownloadError(
@@ -320,7 +321,7 @@ def _workplace(target: Path, what: str) -> Iterator[Path]:
 def _fetch(url: str, path: Path, known_hash: str | None, hash_prefix: str | None, size: int | None) -> None:
     """Download one address to `path`, in a folder of our own, and check it; DownloadError gives the reason shortly."""
     responses = []
-    with open(path, "wb") as file, tqdm(desc=path.name, unit="B", unit_scale=True, leave=False) as bar:
+    with open(path, "wb") as file, progress_bar(desc=path.name, unit="B", unit_scale=True) as bar:
 
         def look(response, **_):
             responses.append(response)

@@ -16,6 +16,7 @@ import numpy as np
 import platformdirs
 import torch
 from torch import nn
+from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]  # the repository's root, above notebooks/
 PACKAGES = "torch torchvision fastai segmentation-models-pytorch timm albumentations accelerate numpy pillow".split()
@@ -34,6 +35,34 @@ def in_notebook() -> bool:
     """Whether a Jupyter kernel runs this code, so that a cell can show and replace its output."""
     ipython = sys.modules.get("IPython")
     return getattr(ipython and ipython.get_ipython(), "kernel", None) is not None
+
+
+class _NotebookLine:
+    """A file for tqdm to write on: one line of a notebook that is replaced each time and empty at the end."""
+
+    def __init__(self):
+        from IPython.display import display
+
+        self.handle = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def write(self, text):
+        self.handle.update({"text/plain": text.strip()}, raw=True)
+
+    def flush(self):
+        pass
+
+
+@functools.cache
+def _notebook_line(cell: int) -> _NotebookLine:
+    return _NotebookLine()
+
+
+def progress_bar(shown=True, **options) -> tqdm:
+    """A tqdm bar that leaves nothing behind: one line in a notebook, stderr in a terminal, silence in a log file."""
+    if shown and in_notebook():
+        line = _notebook_line(sys.modules["IPython"].get_ipython().execution_count)  # one a cell
+        return tqdm(leave=False, mininterval=0.5, ncols=80, file=line, **options)
+    return tqdm(leave=False, mininterval=0.5, disable=None if shown else True, **options)
 
 
 def device() -> torch.device:

@@ -16,7 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
+
+from .environment import progress_bar
 
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST, VOID = range(12)
 VERSION = "1"  # of the pictures: raise it when a seed no longer gives the same bytes, and data sets are drawn anew
@@ -1265,11 +1266,8 @@ def check_counts(counts, splits):
 def write_all(write, jobs, progress, label):
     """Call write(*job) for every job in threads (cv2 and PNG compression release the GIL)."""
     with ThreadPoolExecutor() as pool:
-        list(
-            tqdm(
-                pool.map(lambda job: write(*job), jobs), total=len(jobs), desc=label, leave=False, disable=not progress
-            )
-        )
+        for _ in progress_bar(progress, iterable=pool.map(lambda job: write(*job), jobs), total=len(jobs), desc=label):
+            pass
 
 
 def scene_seed(seed, split, index):

@@ -25,7 +25,6 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import convert_to_fp32, reduce
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from . import environment
 from .inference import forward_padded
@@ -138,7 +137,6 @@ class _Trainer:
         self.loss, self.optimizer, self.scheduler = loss, optimizer, scheduler
         self.run_dir, self.settings, self.state, self.shape = run_dir, settings, state, ()
         self.look_every = 1 if accelerator.device.type == "cpu" else 20  # looking at the loss makes a GPU wait
-        self.line = _NotebookLine() if environment.in_notebook() and accelerator.is_main_process else None
 
     def train_one_epoch(self, total, checkpoint_seconds, interrupt):
         """The rest of the current epoch, or less where `total` steps are reached before its end."""
@@ -157,7 +155,8 @@ class _Trainer:
         loss_sum, begun = torch.tensor(state["loss_sum"], dtype=torch.float64), time.perf_counter()
         loss_sum, saved_at = loss_sum.to(self.accelerator.device, torch.float32), begun
         earlier = state["seconds"]
-        with self.progress_bar(here, done, f"epoch {epoch + 1}") as progress:
+        shown = self.accelerator.is_main_process
+        with environment.progress_bar(shown, total=here, initial=done, desc=f"epoch {epoch + 1}") as progress:
             for index, (image, mask) in enumerate(iterator, done + 1):
                 loss_sum += self.train_step(image, mask)
                 state["step"] += 1
@@ -174,11 +173,6 @@ class _Trainer:
                     saved_at = now
                     interrupt.obey()
         state["rng"], state["epoch_steps"] = None, here
-
-    def progress_bar(self, total, done, name):
-        hidden = None if self.line is None else False  # None: hidden where nobody looks, in a log file
-        return tqdm(total=total, initial=done, desc=name, leave=False, mininterval=0.5, file=self.line,
-                    disable=hidden if self.accelerator.is_main_process else True, ncols=80)  # fmt: skip
 
     def train_step(self, image, mask):
         """One optimizer step; the loss, detached."""
@@ -537,21 +531,6 @@ class _Interrupt:
         """Stop here, with everything saved, if somebody asked."""
         if self.asked:
             raise KeyboardInterrupt("Training stopped, its checkpoint is kept: run it again to go on.")
-
-
-class _NotebookLine:
-    """A file for tqdm to write on: one line of a notebook that is replaced each time, and empty at the end."""
-
-    def __init__(self):
-        from IPython.display import display
-
-        self.handle = display({"text/plain": ""}, raw=True, display_id=True)
-
-    def write(self, text):
-        self.handle.update({"text/plain": text.strip()}, raw=True)
-
-    def flush(self):
-        pass
 
 
 def _table_row(row, header=False):

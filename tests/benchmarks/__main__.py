@@ -1,0 +1,121 @@
+"""`make bench`: speed as ratios, the two sides of each taken in turn; medians with their range, as one table.
+
+Written to results/benchmarks.json, from which the README's table is made. Noisy machine? Look at the range.
+"""
+
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import albumentations as A
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
+
+from segmentation_helpers import environment, streets
+from segmentation_helpers.datasets import load_dataset
+from segmentation_helpers.training import fit
+
+ROUNDS = 5
+
+
+def rate(work, count):
+    """Items a second."""
+    begun = time.perf_counter()
+    work()
+    return count / (time.perf_counter() - begun)
+
+
+def compare(name, unit, ours, other, ours_is, other_is):
+    """Rates of two functions in turn, after a warm-up; their medians, and the median and range of the ratio."""
+    ours(), other()
+    pairs = [(ours(), other()) for _ in range(ROUNDS)]
+    ratios = sorted(a / b for a, b in pairs)
+    return {
+        "what": name, "unit": unit, "ours": ours_is, "other": other_is,
+        "ours_rate": statistics.median(a for a, _ in pairs), "other_rate": statistics.median(b for _, b in pairs),
+        "ratio": statistics.median(ratios), "least": ratios[0], "most": ratios[-1],
+    }  # fmt: skip
+
+
+def reading(data):
+    plain, cached = load_dataset("streets", "train", root=data), load_dataset("streets", "train", root=data, cache=True)
+    return compare(
+        "reading a pair", "pairs/s a core",
+        lambda: rate(lambda: [cached.read(i) for i in range(len(cached))], len(cached)),
+        lambda: rate(lambda: [plain.read(i) for i in range(len(plain))], len(plain)),
+        "decoded once, `cache=True`", "decoded each epoch",
+    )  # fmt: skip
+
+
+def augmented(data):
+    transform = A.Compose([A.RandomScale((-0.3, 0.5), p=1.0), A.PadIfNeeded(176, 240, fill_mask=255), A.RandomCrop(176, 240),
+                           A.HorizontalFlip(), A.RandomBrightnessContrast()])  # fmt: skip
+    plain, cached = (load_dataset("streets", "train", root=data, cache=c, transform=transform) for c in (False, True))
+    return compare(
+        "a training sample, augmented", "images/s a core",
+        lambda: rate(lambda: [cached[i] for i in range(len(cached))], len(cached)),
+        lambda: rate(lambda: [plain[i] for i in range(len(plain))], len(plain)),
+        "decoded once, `cache=True`", "decoded each epoch",
+    )  # fmt: skip
+
+
+def network():
+    torch.manual_seed(0)
+    widths, layers = (3, 32, 64, 128, 128, 64), []
+    for i, o in zip(widths, widths[1:], strict=False):
+        layers += [nn.Conv2d(i, o, 3, padding=1, stride=2 if o > i else 1, bias=False), nn.BatchNorm2d(o), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(64, 11, 1), nn.Upsample(scale_factor=8, mode="bilinear"))
+
+
+def loss(logits, mask):
+    return F.cross_entropy(logits, mask, ignore_index=255)
+
+
+def training(data):
+    size = A.Compose([A.CenterCrop(176, 240)])
+    dataset = load_dataset("streets", "train", root=data, cache=True, transform=size)
+    loader = DataLoader(dataset, batch_size=8, drop_last=True)
+    images = len(loader) * 8
+
+    def ours(model, optimizer):
+        fit(model, loader, loss=loss, optimizer=optimizer, epochs=1)
+
+    def plain(model, optimizer):
+        for image, mask in loader:
+            image, mask = image.to(environment.device()), mask.to(environment.device())
+            optimizer.zero_grad()
+            loss(model(image), mask).backward()
+            optimizer.step()
+
+    def timed(loop):
+        model = network().to(environment.device())
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+        return rate(lambda: loop(model, optimizer), images)
+
+    return compare("a training step", "images/s", lambda: timed(ours), lambda: timed(plain),
+                   f"`fit` ({environment.best_precision()}, channels-last)", "a plain fp32 loop")  # fmt: skip
+
+
+def main(root):
+    sys.stdout.reconfigure(line_buffering=True)
+    environment.set_threads()
+    with tempfile.TemporaryDirectory() as data:
+        streets.write_streets(Path(data) / "streets", counts={"train": 64})
+        rows = [bench(data) for bench in (reading, augmented, training)]
+    report = {"device": environment.processor(), "versions": environment.versions(), "rounds": ROUNDS, "rows": rows}
+    (root / "results/benchmarks.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(f"\n{report['device']}, torch {torch.__version__}, medians of {ROUNDS} rounds in turn")
+    for row in rows:
+        print(f"{row['what']:<30} {row['ours_rate']:>9.1f} against {row['other_rate']:>8.1f} {row['unit']:<15}"
+              f" = {row['ratio']:.2f} ({row['least']:.2f} to {row['most']:.2f})")  # fmt: skip
+
+
+if __name__ == "__main__":
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    main(environment.ROOT)
