@@ -42,6 +42,9 @@ results: install  ## rebuild the README's tables from notebooks/ and results/
 stamp: install  ## write the repository's address (pyproject.toml) into badges and bootstrap cells
 	$(VENV) tools/stamp.py
 
+figures: install  ## draw the README's pictures again (after make quickstart)
+	$(VENV) tools/figures.py
+
 clean:  ## remove .venv and runs/
 	rm -rf .venv runs
 
@@ -51,4 +54,4 @@ install:
 install-dev:
 	@$(PYTHON) tools/install.py requirements-dev.txt
 
-.PHONY: help quickstart run lab test notebooks bench lint format results stamp clean install install-dev
+.PHONY: help quickstart run lab test notebooks bench lint format results stamp figures clean install install-dev

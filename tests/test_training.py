@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import PartialState
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
@@ -36,6 +37,16 @@ from segmentation_helpers.training import (
 from training_run import Squares, cross_entropy, loaders, small_model, train
 
 PAUSE = 0.02  # seconds a step rests in the runs that are killed, so that there is time to kill them
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(request, monkeypatch):
+    """Exactness is promised on one machine's CPU; a GPU has a test of its own."""
+    if "on_the_gpu" not in request.keywords:
+        monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    PartialState._reset_state()
+    yield
+    PartialState._reset_state()
 
 
 @pytest.fixture(autouse=True)
@@ -218,6 +229,17 @@ def test_it_learns_and_gives_the_model_back_as_it_came(tmp_path):
         assert copied.dtype == torch.float32
         rows = list(csv.DictReader((tmp_path / precision / "history.csv").open()))
         assert [float(row["miou"]) for row in rows] == [row["miou"] for row in history]
+
+
+@pytest.mark.on_the_gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_it_learns_on_a_gpu(tmp_path, precision):
+    model, history = train(tmp_path, precision, epochs=12)
+    assert history[-1]["miou"] > 0.45 > history[0]["miou"] and next(model.parameters()).is_cuda
+    model.cpu()
+    load_weights(model, tmp_path / "model.safetensors")
+    assert abs(evaluate(model, loaders()[1]).miou - history[-1]["miou"]) < 0.02
 
 
 # What goes wrong -----------------------------------------------------------------------------------------------------

@@ -70,7 +70,10 @@ def results_table() -> str:
 
 
 def speed_table() -> str:
-    report = json.loads((ROOT / "results/benchmarks.json").read_text())
+    path = ROOT / "results/benchmarks.json"
+    if not path.is_file():
+        return "Not measured yet: run `make bench`."
+    report = json.loads(path.read_text())
     rows = ["| what | ours | the other | ratio (least to most) |", "|---|---|---|---|"]
     for run in report["rows"]:
         rows.append(

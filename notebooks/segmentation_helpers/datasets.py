@@ -489,6 +489,7 @@ def _drawn_streets(folder: Path) -> Path:
     with lock:
         if version.is_file() and version.read_text() == streets.VERSION:
             return folder  # another notebook drew them in the meantime
+        print(f"Drawing the streets into {environment.shown(folder)}, once (about half a minute).", flush=True)
         with tempfile.TemporaryDirectory(prefix=".streets-", dir=folder.parent) as draft:
             streets.write_streets(Path(draft) / "streets")
             (Path(draft) / "streets" / version.name).write_text(streets.VERSION)

@@ -66,7 +66,9 @@ def progress_bar(shown=True, **options) -> tqdm:
 
 
 def device() -> torch.device:
-    """The accelerator if there is one, else the CPU."""
+    """The accelerator if there is one, else the CPU; the CPU, too, where ACCELERATE_USE_CPU asks for it."""
+    if os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes"):
+        return torch.device("cpu")
     return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
 
 
