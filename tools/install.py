@@ -10,7 +10,8 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-GIGABYTES = 10  # torch with CUDA and all else take 7, and pip needs room to unpack
+CPU_BUILDS = os.environ.get("PIP_EXTRA_INDEX_URL", "").rstrip("/").endswith("/whl/cpu")  # as the README says
+GIGABYTES = 4 if CPU_BUILDS else 10  # torch with CUDA and all else take 7, and pip needs room to unpack
 
 
 def fail(sentence):
@@ -35,8 +36,8 @@ def main(requirements):
     first = not os.path.exists(python)
     free = shutil.disk_usage(ROOT).free / 1e9
     if first and free < GIGABYTES:
-        fail(f"The disk has {free:.1f} GB free, and the installation needs {GIGABYTES} GB: make room, or use the CPU wheels "
-             "(2 GB) as the README says.")  # fmt: skip
+        fail(f"The disk has {free:.1f} GB free, and the installation needs {GIGABYTES} GB: make room, or use the much "
+             "smaller CPU builds of torch, as the README says.")  # fmt: skip
     if first:
         print("Making .venv and installing the packages (some minutes, once) ...", flush=True)
         made = subprocess.run([sys.executable, "-m", "venv", ".venv"], capture_output=True, text=True)
