@@ -481,7 +481,8 @@ def test_every_published_digest_is_complete():
     voc = pytest.importorskip("torchvision.datasets.voc").DATASET_YEAR_DICT
     for name, year in (("voc2007", "2007"), ("voc2007_test", "2007-test"), ("voc2012", "2012")):
         first = ARCHIVES[name].mirrors[0]
-        assert (first.url, first.known_hash) == (voc[year]["url"], f"md5:{voc[year]['md5']}")
+        assert first.url.rpartition("/")[2] == voc[year]["url"].rpartition("/")[2]  # torchvision's host changes
+        assert first.known_hash == f"md5:{voc[year]['md5']}"
         assert ARCHIVES[name].folder == Path(voc[year]["base_dir"]).as_posix()
     fastai = pytest.importorskip("fastdownload.urls").URLs["CAMVID"]
     mirror = ARCHIVES["camvid32"].mirrors[0]
