@@ -127,15 +127,6 @@ VOC_SHARES = (0.25, 0.22, 0.09, 0.06, 0.09, 0.1, 0.11, 0.08)
 BORDER = 255
 
 
-def voc_palette():
-    """VOC's 256 colours as a flat list: the bits of an id, three at a time, become the high bits of r, g and b."""
-    colours = np.zeros((256, 3), np.uint8)
-    for index in range(256):
-        for bit in range(8):
-            colours[index, bit % 3] |= (index >> bit & 1) << (7 - bit // 3)
-    return colours.ravel().tolist()
-
-
 def add_voc_object(scene, rng, kind, first):
     """Queue one large object: within the picture, and in its middle if it is the first."""
     near = {"car": 6.5, "bus": 13, "person": 4.0, "cyclist": 4.2, "bicycle": 4, "plant": 3.2, "dog": 3.2, "bird": 3}
@@ -193,7 +184,9 @@ def write_voc(folder, *, year="2007", counts=None, size=(250, 188), seed=0):
     splits = ("train", "val", "test") if str(year) == "2007" else ("train", "val")
     counts = dict(zip(splits, (48, 24, 24), strict=False)) if counts is None else counts
     check_counts(counts, splits)
-    root, palette, start = Path(folder) / "VOCdevkit" / f"VOC{year}", voc_palette(), 32
+    from .datasets import voc_palette  # which imports this module
+
+    root, palette, start = Path(folder) / "VOCdevkit" / f"VOC{year}", voc_palette().ravel().tolist(), 32
     for part in ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"):
         (root / part).mkdir(parents=True, exist_ok=True)
     names, jobs = {}, []
