@@ -75,6 +75,7 @@ def test_a_run_killed_twenty_times_ends_byte_for_byte_like_an_undisturbed_one(tm
     context.set_forkserver_preload(["training_run"])
     started, rng = tmp_path / "started", random.Random(precision)
     options = {"started": started, "pause": PAUSE, "checkpoint_minutes": 0.0005}
+    options["ema"] = 0.9 if precision == "bf16" else None  # the moving average of the weights is resumed, too
 
     def start(folder):
         started.unlink(missing_ok=True)
@@ -218,6 +219,30 @@ def test_seeds_steps_and_schedules(tmp_path):
     for wrong in ({}, {"epochs": 1, "steps": 1}):
         with pytest.raises(ValueError, match="either epochs or steps"):
             run(**wrong)
+
+
+def test_the_moving_average_of_the_weights_is_what_is_scored_and_saved(tmp_path):
+    steps, decay = 14, 0.6
+    seen = []
+
+    class Watched(torch.optim.SGD):
+        def step(self):
+            super().step()
+            seen.append([p.detach().clone() for p in self.param_groups[0]["params"]])
+
+    model = small_model()
+    train_loader, valid_loader = loaders()
+    history = fit(model, train_loader, valid_loader, loss=cross_entropy, optimizer=Watched(model.parameters(), 0.05),
+                  steps=steps, ema=decay, precision="fp32", run_dir=tmp_path)  # fmt: skip
+    average = seen[0]
+    for step, weights in enumerate(seen[1:], start=1):
+        keep = min(decay, (1 + step) / (10 + step))
+        average = [keep * a + (1 - keep) * w for a, w in zip(average, weights, strict=True)]
+    torch.testing.assert_close(list(model.parameters()), average)
+    assert not torch.allclose(average[-2], seen[-1][-2])
+    fresh = small_model()
+    load_weights(fresh, tmp_path / "model.safetensors")
+    assert evaluate(fresh, valid_loader).miou == history[-1]["miou"]
 
 
 def test_it_learns_and_gives_the_model_back_as_it_came(tmp_path):

@@ -24,6 +24,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import convert_to_fp32, reduce
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from . import environment
@@ -39,7 +40,7 @@ class TrainingError(RuntimeError):
 
 
 def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None, steps=None, scheduler=None,
-        run_dir=None, settings=None, seed=0, precision=None, evaluate_every=1, checkpoint_minutes=2.0):  # fmt: skip
+        run_dir=None, settings=None, seed=0, precision=None, ema=None, evaluate_every=1, checkpoint_minutes=2.0):  # fmt: skip
     """Train `model` in place; returns the history, one dict per epoch.
 
     Runs on whatever accelerate finds (CPU, GPU, several processes) with channels-last weights. With `run_dir` it keeps
@@ -55,6 +56,8 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
         epochs or steps: how long, in passes over the data or in optimizer steps (the last epoch may be cut short).
         settings: what else defines this run (a dict for JSON). A checkpoint made with other settings is kept aside.
         precision: "fp32" or "bf16"; default: the checkpoint's, else `environment.best_precision()`.
+        ema: decay a step (say 0.998) of an exponential moving average of the weights and of batch normalisation's
+            statistics; the average is what is evaluated, saved, and left in `model`.
         evaluate_every: epochs between evaluations on valid_loader; the last epoch is always evaluated.
         checkpoint_minutes: a checkpoint is written after every epoch, and within one after this time.
 
@@ -72,7 +75,7 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
         raise ValueError("train_loader has no batch: fewer pictures than batch_size with drop_last=True?")
     total = steps if steps is not None else epochs * len(batches)
     described = _describe(model, train_loader, loss, optimizer, scheduler, settings or {}) | {
-        "steps": total, "steps_per_epoch": len(batches), "seed": seed, "precision": precision,
+        "steps": total, "steps_per_epoch": len(batches), "seed": seed, "precision": precision, "ema": ema,
         "processes": accelerator.num_processes}  # fmt: skip
     if saved is not None and saved["settings"] != described:
         if accelerator.is_main_process:
@@ -86,26 +89,31 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
         return saved["history"]
 
     model.to(memory_format=torch.channels_last)
+    average = AveragedModel(model, device=accelerator.device, use_buffers=True) if ema is not None else None
     wrapped = accelerator.prepare(model)  # on the device, in mixed precision, distributed
     loader = _loader_like(train_loader, batches, persistent_workers=train_loader.num_workers > 0)
     state = {"step": 0, "loss_sum": 0.0, "seconds": 0.0, "history": [], "rng": None}
     if saved is not None:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
+        if average is not None:
+            average.load_state_dict(saved["average"])
         if scheduler is not None:
             scheduler.load_state_dict(saved["scheduler"])
         state = saved["state"]
         accelerator.print(f"Going on after step {state['step']} of {total}, from {environment.shown(run_dir)}.")
-    trainer = _Trainer(accelerator, model, wrapped, loader, loss, optimizer, scheduler, run_dir, described, state)
+    trainer = _Trainer(
+        accelerator, model, wrapped, average, loader, loss, optimizer, scheduler, run_dir, described, state)  # fmt: skip
+    scored = model if average is None else average.module
     try:
         with _Interrupt() as interrupt:
             while state["step"] < total:
                 trainer.train_one_epoch(total, checkpoint_minutes * 60, interrupt)
-                _share_buffers(accelerator, model)
+                _share_buffers(accelerator, model, scored)
                 epoch, last = len(state["history"]) + 1, state["step"] == total
                 row = {"epoch": epoch, "step": state["step"]} | trainer.end_of_epoch()
                 if valid_loader is not None and (last or epoch % evaluate_every == 0):
-                    confusion = evaluate(model, valid_loader, precision=precision)
+                    confusion = evaluate(scored, valid_loader, precision=precision)
                     row |= {"miou": confusion.miou, "pixel_accuracy": confusion.pixel_accuracy}
                 state["history"].append(row)
                 accelerator.print(_table_row(row, header=epoch == 1 or saved is not None), flush=True)
@@ -131,8 +139,8 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
 class _Trainer:
     """The parts of `fit` that share the run's state."""
 
-    def __init__(self, accelerator, model, wrapped, loader, loss, optimizer, scheduler, run_dir, settings, state):
-        self.accelerator, self.model, self.wrapped = accelerator, model, wrapped
+    def __init__(self, accelerator, model, wrapped, average, loader, loss, optimizer, scheduler, run_dir, settings, state):  # fmt: skip
+        self.accelerator, self.model, self.wrapped, self.average = accelerator, model, wrapped, average
         self.loader, self.batches = loader, loader.batch_sampler
         self.loss, self.optimizer, self.scheduler = loss, optimizer, scheduler
         self.run_dir, self.settings, self.state, self.shape = run_dir, settings, state, ()
@@ -186,6 +194,11 @@ class _Trainer:
         self.optimizer.step()
         if self.scheduler is not None:
             self.scheduler.step()
+        if self.average is not None:
+            step = self.state["step"]  # a short memory at first, so that the random start is soon forgotten
+            decay = min(self.settings["ema"], (1 + step) / (10 + step))
+            self.average.multi_avg_fn = get_ema_multi_avg_fn(decay)
+            self.average.update_parameters(self.model)
         return loss.detach().float()
 
     def check_finite(self, index):
@@ -218,6 +231,7 @@ class _Trainer:
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scheduler": self.scheduler.state_dict() if self.scheduler is not None else None,
+                "average": self.average.state_dict() if self.average is not None else None,
                 "state": self.state,
             }
         buffer = io.BytesIO()
@@ -226,6 +240,8 @@ class _Trainer:
         write_atomically(self.run_dir / CHECKPOINT, buffer.getvalue())
 
     def finish(self):
+        if self.average is not None:
+            self.model.load_state_dict(self.average.module.state_dict())
         if self.run_dir is not None and self.accelerator.is_main_process:
             self.run_dir.mkdir(parents=True, exist_ok=True)
             save_weights(self.model, self.run_dir / WEIGHTS)
@@ -482,10 +498,10 @@ def _accelerator(precision):
     return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
 
 
-def _share_buffers(accelerator, model):
+def _share_buffers(accelerator, *models):
     """Each process has running statistics of its own batches: take the first one's everywhere."""
     if accelerator.num_processes > 1:
-        for buffer in model.buffers():
+        for buffer in itertools.chain.from_iterable(model.buffers() for model in models):
             torch.distributed.broadcast(buffer, 0)
 
 
