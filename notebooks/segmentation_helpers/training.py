@@ -139,7 +139,8 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
 class _Trainer:
     """The parts of `fit` that share the run's state."""
 
-    def __init__(self, accelerator, model, wrapped, average, loader, loss, optimizer, scheduler, run_dir, settings, state):  # fmt: skip
+    def __init__(self, accelerator, model, wrapped, average, loader, loss, optimizer, scheduler, run_dir, settings,
+                 state):  # fmt: skip
         self.accelerator, self.model, self.wrapped, self.average = accelerator, model, wrapped, average
         self.loader, self.batches = loader, loader.batch_sampler
         self.loss, self.optimizer, self.scheduler = loss, optimizer, scheduler
