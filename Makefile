@@ -28,6 +28,9 @@ notebooks: install-dev  ## the notebooks alone, on tiny data
 bench: install-dev  ## speed and memory, as ratios measured in one run
 	PYTHONPATH=notebooks $(VENV) -m tests.benchmarks
 
+bench-peers: install-dev  ## our recipe against two others on the real CamVid, up to an hour
+	PYTHONPATH=notebooks $(VENV) -m tests.benchmarks.peers
+
 lint: install-dev  ## ruff, over the notebooks too
 	$(VENV) -m ruff check .
 	$(VENV) -m ruff format --check .
@@ -54,4 +57,4 @@ install:
 install-dev:
 	@$(PYTHON) tools/install.py requirements-dev.txt
 
-.PHONY: help quickstart run lab test notebooks bench lint format results stamp figures clean install install-dev
+.PHONY: help quickstart run lab test notebooks bench bench-peers lint format results stamp figures clean install install-dev

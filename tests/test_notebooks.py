@@ -13,6 +13,7 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
+from notebook_code import run_in_smoke_mode
 from segmentation_helpers import streets
 from segmentation_helpers.environment import ROOT
 
@@ -46,25 +47,12 @@ def test_it_runs_in_smoke_mode(path, data):
     assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-2000:]
 
 
-PEAK = """
-import pathlib, re
-print("PEAK", re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
-print("RUN", run_dir)
-"""
-
-
 @each_notebook
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read from /proc")
-def test_it_leaves_its_results_within_the_memory_of_binder(path, data, monkeypatch):
-    for key, value in {"SMOKE_TEST": "1", "SEGMENTATION_DATA": str(data), "PYTHONWARNINGS": "ignore"}.items():
-        monkeypatch.setenv(key, value)
-    notebook = nbformat.read(path, 4)
-    notebook.cells.append(nbformat.v4.new_code_cell(PEAK))
-    NotebookClient(notebook, resources={"metadata": {"path": path.parent}}, timeout=300).execute()
-    printed = notebook.cells[-1].outputs[0].text
+def test_it_leaves_its_results_within_the_memory_of_binder(path, data):
+    _, peak, run_dir = run_in_smoke_mode(path, data)
     if not torch.cuda.is_available():  # whose driver takes gigabytes of its own
-        assert int(re.search(r"PEAK (\d+)", printed)[1]) * 1024 < MEMORY
-    run_dir = Path(re.search(r"RUN (.+)", printed)[1])
+        assert peak < MEMORY
     assert run_dir.is_dir() and ROOT not in run_dir.parents, "a smoke test leaves runs/ alone"
     names = ("metrics.json", "history.csv", "model.safetensors", "predictions.png")
     assert [name for name in names if not (run_dir / name).is_file()] == []

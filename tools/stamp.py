@@ -75,12 +75,26 @@ def speed_table() -> str:
         return "Not measured yet: run `make bench`."
     report = json.loads(path.read_text())
     rows = ["| what | ours | the other | ratio (least to most) |", "|---|---|---|---|"]
-    for run in report["rows"]:
+    for run in report["rows"] + report.get("peers", {}).get("rows", []):
         rows.append(
             f"| {run['what']}, {run['unit']} | {run['ours_rate']:,.0f} {run['ours']} | {run['other_rate']:,.0f} {run['other']} "
             f"| **{run['ratio']:.2f}** ({run['least']:.2f} to {run['most']:.2f}) |"
         )
-    return "\n".join([*rows, "", f"{report['device']}, torch {report['versions']['torch']}."])
+    rows += ["", f"{report['device']}, torch {report['versions']['torch']}."]
+    if "minutes_to_goal" in report:
+        goal = report["minutes_to_goal"]
+        reached = [
+            f"{side} {run['minutes']:.1f}" if run["miou"] >= goal["miou"]
+            else f"{side} not within {run['minutes']:.0f} (mIoU {run['miou']:.2f})" for side, run in goal["sides"].items()
+        ]  # fmt: skip
+        rows += ["", f"Minutes of training to a CamVid val mIoU of {goal['miou']:.2f}: {', '.join(reached)}."]
+    if "notebooks" in report:
+        rows += ["", "| notebook, in smoke mode | seconds | peak memory |", "|---|---|---|"]
+        rows += [
+            f"| {run['notebook']} | {run['seconds']:.0f} | {run['peak_bytes'] / 1e9:.2f} GB |"
+            for run in report["notebooks"]
+        ]
+    return "\n".join(rows)
 
 
 def derived() -> dict[Path, str]:

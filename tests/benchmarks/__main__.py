@@ -6,7 +6,9 @@ Written to results/benchmarks.json, from which the README's table is made. Noisy
 import itertools
 import json
 import os
+import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,6 +18,7 @@ import albumentations as A
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
+from tests.notebook_code import run_in_smoke_mode
 from torch.utils.data import DataLoader
 
 from segmentation_helpers import environment, streets
@@ -101,18 +104,48 @@ def training(data):
                    f"`fit` ({environment.best_precision()}, channels-last)", "a plain fp32 loop")  # fmt: skip
 
 
+def training_without_bf16(data):
+    """The same in a process whose oneDNN knows no bf16: `fit` must see that and lose nothing."""
+    command = [sys.executable, "-m", "tests.benchmarks", "training"]
+    run = subprocess.run(
+        command, env=os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}, stdout=subprocess.PIPE, check=True
+    )
+    return json.loads(run.stdout) | {"what": "the same on AVX-512 alone"}
+
+
+def notebooks(data):
+    """Seconds and peak memory of every notebook in smoke mode, median of three runs."""
+    rows = []
+    for path in sorted((environment.ROOT / "notebooks").glob("*.ipynb")):
+        runs = [run_in_smoke_mode(path, data) for _ in range(3)]
+        seconds, peak = (statistics.median(run[i] for run in runs) for i in (0, 1))
+        rows.append({"notebook": path.stem, "seconds": round(seconds, 1), "peak_bytes": peak})
+    return rows
+
+
 def main(root):
     sys.stdout.reconfigure(line_buffering=True)
     environment.set_threads()
+    path = root / "results/benchmarks.json"
     with tempfile.TemporaryDirectory() as data:
-        streets.write_streets(Path(data) / "streets", counts={"train": 64})
+        counts = {"train": 64, "val": 16, "test": 8}
+        streets.write_streets(Path(data) / "streets", counts=counts, progress=False)
+        if sys.argv[1:2] == ["training"]:
+            return print(json.dumps(training(data)))
         rows = [bench(data) for bench in (reading, augmented, training)]
-    report = {"device": environment.processor(), "versions": environment.versions(), "rounds": ROUNDS, "rows": rows}
-    (root / "results/benchmarks.json").write_text(json.dumps(report, indent=1) + "\n")
+        if platform.machine() == "x86_64":
+            rows.append(training_without_bf16(data))
+        smoke = notebooks(data)
+    report = json.loads(path.read_text()) if path.is_file() else {}
+    report |= {"device": environment.processor(), "versions": environment.versions(), "rounds": ROUNDS, "rows": rows}
+    report["notebooks"] = smoke
+    path.write_text(json.dumps(report, indent=1) + "\n")
     print(f"\n{report['device']}, torch {torch.__version__}, medians of {ROUNDS} rounds in turn")
     for row in rows:
         print(f"{row['what']:<30} {row['ours_rate']:>9.1f} against {row['other_rate']:>8.1f} {row['unit']:<15}"
               f" = {row['ratio']:.2f} ({row['least']:.2f} to {row['most']:.2f})")  # fmt: skip
+    for row in smoke:
+        print(f"{row['notebook']:<30} {row['seconds']:>9.1f} s, {row['peak_bytes'] / 1e9:.2f} GB at most")
 
 
 if __name__ == "__main__":

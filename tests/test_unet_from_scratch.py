@@ -1,0 +1,92 @@
+"""The networks, losses and stages that notebook 10 builds."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from notebook_code import definitions
+from segmentation_helpers import streets
+from segmentation_helpers.datasets import check_dataset, load_dataset
+from segmentation_helpers.inference import forward_padded
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    streets.write_streets(root / "streets", counts={"train": 8}, size=(96, 72), progress=False)
+    data = load_dataset("streets", "train", root=root, cache=True)
+    return definitions(
+        "10_unet_from_scratch", train_data=data, classes=data.classes, pixels=check_dataset(data), seed=0
+    )
+
+
+def test_the_papers_network_has_its_23_convolutions_and_31_million_parameters(notebook):
+    model = notebook.UNet(num_classes=2, width=64)
+    convolutions = [m for m in model.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.ConvTranspose2d))]
+    assert len(convolutions) == 23
+    counted = 64 * 2 + 2  # the 1 x 1 convolution
+    for i, o in pairwise([3, 64, 128, 256, 512, 1024]):
+        counted += (9 * i * o + o) + (9 * o * o + o)
+    for deep, shallow in pairwise([1024, 512, 256, 128, 64]):
+        counted += (4 * deep * shallow + shallow) + (9 * deep * shallow + shallow) + (9 * shallow**2 + shallow)
+    assert sum(p.numel() for p in model.parameters()) == counted
+    assert round(counted / 1e6) == 31
+
+
+@pytest.mark.parametrize("name", ["UNet", "ResidualUNet"])
+@pytest.mark.parametrize("size", [(64, 96), (72, 90), (37, 51)])
+def test_logits_have_the_size_of_the_image(notebook, name, size):
+    model = getattr(notebook, name)(11).eval()
+    assert forward_padded(model, torch.rand(2, 3, *size)).shape == (2, 11, *size)
+
+
+def test_every_skip_reaches_the_scores(notebook):
+    model = notebook.UNet(3, width=4).eval()
+    image = torch.rand(1, 3, 32, 32)
+    before = model(image)
+    for stage in model.decoder:
+        hook = stage.register_forward_pre_hook(notebook.silent_skip)
+        assert not torch.allclose(model(image), before)
+        hook.remove()
+    torch.testing.assert_close(model(image), before)
+
+
+def test_the_jaccard_loss_of_sure_predictions_is_one_minus_the_iou(notebook):
+    generator = torch.Generator().manual_seed(1)
+    truth = torch.randint(0, 4, (2, 16, 16), generator=generator).repeat_interleave(2, 1).repeat_interleave(2, 2)
+    guess = torch.randint(0, 4, (2, 16, 16), generator=generator).repeat_interleave(2, 1).repeat_interleave(2, 2)
+    known = torch.rand(2, 16, 16, generator=generator).repeat_interleave(2, 1).repeat_interleave(2, 2) > 0.2
+    mask = torch.where(known, truth, 255)
+    logits = 100.0 * F.one_hot(guess, 6).movedim(-1, 1).float()  # classes 4 and 5 are nowhere
+    iou = [
+        ((guess == c) & (truth == c) & known).sum() / (((guess == c) | (truth == c)) & known).sum() for c in range(4)
+    ]
+    torch.testing.assert_close(notebook.jaccard_loss(logits, mask), 1 - torch.stack(iou).mean())
+
+
+def test_class_weights_are_one_for_the_median_class(notebook):
+    weights = notebook.class_weights(torch.tensor([100, 25, 400, 7]).numpy())  # the last is void
+    torch.testing.assert_close(weights, torch.tensor([1.0, 2.0, 0.5]))
+
+
+def test_the_augmentation_changes_at_the_switch_and_stays_seeded(notebook):
+    small, large = notebook.augmentation((32, 32), zoom=(0.5, 1.2)), notebook.augmentation((48, 64), zoom=(0.5, 1.2))
+    data = notebook.Staged(notebook.train_data, [small, large], switch=2)
+    shapes, images = [], []
+    for epoch in (0, 1, 2, 3, 1):
+        notebook.train_data.set_epoch(epoch)
+        data.set_epoch(epoch)
+        image, mask = data[3]
+        assert image.shape[1:] == mask.shape
+        shapes.append(tuple(mask.shape))
+        images.append(image)
+    assert shapes == [(32, 32), (32, 32), (48, 64), (48, 64), (32, 32)]
+    assert torch.equal(images[1], images[4]) and not torch.equal(images[0], images[1])
+
+
+def test_a_receptive_field_is_what_the_kernels_say(notebook):
+    network = torch.nn.Conv2d(3, 2, 5, padding=4, dilation=2)
+    rows, columns = notebook.receptive_field(network).nonzero()
+    assert rows.min() == 176 - 4 and rows.max() == 176 + 4 and columns.min() == 240 - 4 and columns.max() == 240 + 4
