@@ -60,8 +60,9 @@ def results_table() -> str:
     rows = ["| notebook | data | mIoU | pixel accuracy | parameters | training | machine | command |", "|" + "---|" * 8]
     runs = [json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))]
     for run in (run for run in runs if "miou" in run):
+        drive = f", drive {run['valid']} held out of train" if run.get("valid") else ""
         rows.append(
-            f"| {run['notebook']} | {run['dataset']} {run['split']} | {run['miou']:.3f} | {run['pixel_accuracy']:.3f} "
+            f"| {run['notebook']} | {run['dataset']} {run['split']}{drive} | {run['miou']:.3f} | {run['pixel_accuracy']:.3f} "
             f"| {run['parameters'] / 1e6:.1f} M "
             f"| {run['train_seconds'] / 60:.1f} min, {run['precision']}, seed {run['seed']} "
             f"| {run['device']} | `{run['command']}` |"
