@@ -133,7 +133,7 @@ def fastai_tutorial(meter, watch):
 
     block = fastai.DataBlock(
         blocks=(fastai.ImageBlock, fastai.MaskBlock(train.classes)),
-        get_x=lambda item: item[0], get_y=lambda item: train.decode(item[1]),
+        getters=[lambda item: item[0], lambda item: train.decode(item[1])],
         splitter=fastai.FuncSplitter(lambda item: item[2]), item_tfms=fastai.Resize((180, 240)),
         batch_tfms=[*fastai.aug_transforms(), fastai.Normalize.from_stats(*fastai.imagenet_stats)],
     )  # fmt: skip
@@ -148,7 +148,7 @@ def ours(meter, watch):
     """Notebook 10's improved recipe, on a plan of 15 minutes."""
     train_data, valid_data = (load_dataset("camvid", split, cache=True) for split in ("train", "val"))
     notebook = definitions(
-        "10_unet_from_scratch", dataset="camvid", classes=train_data.classes, train_data=train_data,
+        "10_unet_from_scratch", dataset="camvid", width=32, classes=train_data.classes, train_data=train_data,
         pixels=check_dataset(train_data), valid_loader=DataLoader(valid_data, 4), image_size=(240, 320), batch_size=8,
         workers=0, smoke_test=False, seed=0, valid=None,
     )  # fmt: skip
