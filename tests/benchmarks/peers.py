@@ -50,7 +50,7 @@ class Watch:
         self.miou = confusion.miou
         print(f"{self.seconds / 60:5.1f} min: mIoU {self.miou:.3f}", file=sys.stderr, flush=True)
         if self.miou >= GOAL or self.seconds > self.limit:
-            raise Reached
+            raise Reached("enough")  # fastai wants a word
         self.begun = time.perf_counter()
         return confusion
 
@@ -64,7 +64,7 @@ class Rater:
     def step(self):
         self.times.append(time.perf_counter())
         if (len(self.times) - 3) * self.batch_size >= SPEED_IMAGES:
-            raise Reached
+            raise Reached("enough")  # fastai wants a word
 
     @property
     def rate(self):
@@ -128,16 +128,14 @@ def fastai_tutorial(meter, watch):
         def after_epoch(self):
             watch and watch.score(Scaled(self.learn.model, divisor=64, scale=0.5))
 
-    def items(dataset, is_valid):
-        return [(*pair, is_valid) for pair in dataset.pairs]
-
+    pairs = train.pairs + valid.pairs  # an item is a number: fastai would transform a tuple part by part
     block = fastai.DataBlock(
         blocks=(fastai.ImageBlock, fastai.MaskBlock(train.classes)),
-        getters=[lambda item: item[0], lambda item: train.decode(item[1])],
-        splitter=fastai.FuncSplitter(lambda item: item[2]), item_tfms=fastai.Resize((180, 240)),
+        getters=[lambda item: pairs[item][0], lambda item: train.decode(pairs[item][1])],
+        splitter=fastai.IndexSplitter(range(len(train), len(pairs))), item_tfms=fastai.Resize((180, 240)),
         batch_tfms=[*fastai.aug_transforms(), fastai.Normalize.from_stats(*fastai.imagenet_stats)],
     )  # fmt: skip
-    dls = block.dataloaders(items(train, False) + items(valid, True), bs=8, num_workers=0)
+    dls = block.dataloaders(list(range(len(pairs))), bs=8, num_workers=0)
     loss = fastai.CrossEntropyLossFlat(axis=1, ignore_index=255)
     learn = fastai.unet_learner(dls, fastai.resnet34, pretrained=False, n_out=11, loss_func=loss, cbs=Keeper())
     while True:
