@@ -222,4 +222,9 @@ def main():
 
 if __name__ == "__main__":
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-    print(json.dumps(run_one(*sys.argv[1:]))) if len(sys.argv) > 1 else main()
+    if len(sys.argv) > 1:
+        with contextlib.redirect_stdout(sys.stderr):  # fastai prints its tables
+            answer = run_one(*sys.argv[1:])
+        print(json.dumps(answer))
+    else:
+        main()
