@@ -3,7 +3,7 @@
 Explained in `11_unet_fastai`, used wherever fastai trains.
 """
 
-import io
+import functools
 import json
 import random
 import time
@@ -20,7 +20,16 @@ from fastcore.foundation import L
 from . import environment
 from .metrics import ConfusionMatrix
 from .training import (
-    CHECKPOINT, HISTORY, WEIGHTS, keep_aside, load_weights, read_checkpoint, save_weights, set_epoch, to_csv, write_atomically,
+    CHECKPOINT,
+    HISTORY,
+    WEIGHTS,
+    keep_aside,
+    load_weights,
+    read_checkpoint,
+    save_weights,
+    set_epoch,
+    to_csv,
+    write_atomically,
 )  # fmt: skip
 
 
@@ -28,7 +37,9 @@ class BFloat16(Callback):
     """The forward passes of a training in bfloat16, on any device; the loss sees float32."""
 
     def before_fit(self):
-        self.model.forward = torch.autocast(next(self.model.parameters()).device.type, torch.bfloat16)(self.model.forward)
+        self.model.forward = torch.autocast(next(self.model.parameters()).device.type, torch.bfloat16)(
+            self.model.forward
+        )
 
     def after_pred(self):
         self.learn.pred = to_float(self.pred)
@@ -147,7 +158,10 @@ class _Keeper(Callback):
     def after_train(self):
         steps = len(self.dls.train)
         self.row = {"epoch": self.epoch + 1, "step": (self.epoch + 1) * steps, "loss": float(self.loss_sum) / steps}
-        self.row |= {"learning_rate": float(self.opt.hypers[-1]["lr"]), "seconds": round(time.perf_counter() - self.begun, 2)}
+        self.row |= {
+            "learning_rate": float(self.opt.hypers[-1]["lr"]),
+            "seconds": round(time.perf_counter() - self.begun, 2),
+        }
 
     def after_validate(self):
         names, values = self.recorder.metric_names[2:-1], self.recorder.log[2:]  # without epoch, training loss, time
@@ -160,13 +174,13 @@ class _Keeper(Callback):
         checkpoint = {"settings": self.settings, "finished": finished, "history": self.history}
         if not finished:
             state = self.opt.state_dict()
-            known = {name: {"best": float(cb.best), "wait": getattr(cb, "wait", 0)} for name, cb in self.trackers.items()}
+            known = {
+                name: {"best": float(cb.best), "wait": getattr(cb, "wait", 0)} for name, cb in self.trackers.items()
+            }
             checkpoint |= {
                 "model": self.model.state_dict(), "trackers": known,
                 "state": [dict(parameter) for parameter in state["state"]],
                 "hypers": [{key: float(value) for key, value in group.items()} for group in state["hypers"]],
             }  # fmt: skip
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
         write_atomically(self.run_dir / HISTORY, to_csv(self.history))
-        write_atomically(self.run_dir / CHECKPOINT, buffer.getvalue())
+        write_atomically(self.run_dir / CHECKPOINT, functools.partial(torch.save, checkpoint))

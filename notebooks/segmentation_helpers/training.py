@@ -235,10 +235,8 @@ class _Trainer:
                 "average": self.average.state_dict() if self.average is not None else None,
                 "state": self.state,
             }
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
         write_atomically(self.run_dir / HISTORY, to_csv(self.state["history"]))
-        write_atomically(self.run_dir / CHECKPOINT, buffer.getvalue())
+        write_atomically(self.run_dir / CHECKPOINT, functools.partial(torch.save, checkpoint))
 
     def finish(self):
         if self.average is not None:
@@ -379,12 +377,27 @@ def save_metrics(run_dir, confusion, *, notebook, dataset, split, classes, model
     return metrics
 
 
-def write_atomically(path, content: bytes) -> None:
-    """Write a file so that it holds the old content or the new at any moment, even if the power fails."""
+def runs_like(metrics) -> list[dict]:
+    """The runs kept in `results/` on the same data set, split and classes, one of each other notebook's, then this."""
+    others = {}
+    for path in sorted((environment.ROOT / "results").glob("*.json")):
+        run = json.loads(path.read_text())
+        alike = all(run.get(key) == metrics.get(key) for key in ("dataset", "split", "classes", "valid"))
+        if alike and run["notebook"] != metrics["notebook"]:
+            best = others.get(run["notebook"], run)
+            others[run["notebook"]] = run if run["miou"] >= best["miou"] else best
+    return [*others.values(), metrics]
+
+
+def write_atomically(path, content) -> None:
+    """Write a file so that it holds the old content or the new at any moment, even if the power fails.
+
+    `content` is bytes, or a function that writes them to the open file it is given.
+    """
     path = Path(path)
     draft = path.with_name(f".{path.name}.part")
     with draft.open("wb") as file:
-        file.write(content)
+        content(file) if callable(content) else file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(draft, path)
