@@ -83,6 +83,29 @@ def test_it_reads_well(path):
             assert not re.search(r"Warning|/(root|home|work|tmp|Users)/", text), f"cell {number}"
 
 
+@each_notebook
+def test_no_function_is_overwritten_by_a_variable(path):
+    """A loop that borrows a function's name breaks the cells after it, or worse, the cells run once more."""
+    defined, stored = set(), set()
+    for cell in cells(path):
+        for node in ast.parse(cell.source).body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                defined.add(node.name)
+            else:
+                stored |= set(_stored(node))
+    assert not defined & stored
+
+
+def _stored(node):
+    """Names that a statement binds in the notebook itself; comprehensions and lambdas have scopes of their own."""
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    scopes = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda, ast.FunctionDef, ast.ClassDef)
+    if not isinstance(node, scopes):
+        for child in ast.iter_child_nodes(node):
+            yield from _stored(child)
+
+
 def test_badges_bootstrap_cells_and_tables_are_up_to_date():
     run = subprocess.run([sys.executable, ROOT / "tools/stamp.py", "--check"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
