@@ -67,7 +67,7 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
     if (epochs is None) == (steps is None):
         raise ValueError("give either epochs or steps")
     run_dir = Path(run_dir) if run_dir is not None else None
-    saved = read_checkpoint(run_dir)
+    saved = _read_checkpoint(run_dir)
     precision = precision or (saved or {}).get("settings", {}).get("precision") or environment.best_precision()
     accelerator = _accelerator(precision)
     batches = _EpochBatches(train_loader.batch_sampler, seed, accelerator.process_index, accelerator.num_processes)
@@ -79,7 +79,7 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
         "processes": accelerator.num_processes}  # fmt: skip
     if saved is not None and saved["settings"] != described:
         if accelerator.is_main_process:
-            keep_aside(run_dir, saved["settings"], described)
+            _keep_aside(run_dir, saved["settings"], described)
         saved = None
     accelerator.wait_for_everyone()
     if saved is not None and saved["finished"]:
@@ -235,7 +235,7 @@ class _Trainer:
                 "average": self.average.state_dict() if self.average is not None else None,
                 "state": self.state,
             }
-        write_atomically(self.run_dir / HISTORY, to_csv(self.state["history"]))
+        write_atomically(self.run_dir / HISTORY, _csv(self.state["history"]))
         write_atomically(self.run_dir / CHECKPOINT, functools.partial(torch.save, checkpoint))
 
     def finish(self):
@@ -373,20 +373,8 @@ def save_metrics(run_dir, confusion, *, notebook, dataset, split, classes, model
     run_dir.mkdir(parents=True, exist_ok=True)
     write_atomically(run_dir / METRICS, (json.dumps(metrics, indent=1) + "\n").encode())
     if not (run_dir / HISTORY).is_file():
-        write_atomically(run_dir / HISTORY, to_csv(history))
+        write_atomically(run_dir / HISTORY, _csv(history))
     return metrics
-
-
-def runs_like(metrics) -> list[dict]:
-    """The runs kept in `results/` on the same data set, split and classes, one of each other notebook's, then this."""
-    others = {}
-    for path in sorted((environment.ROOT / "results").glob("*.json")):
-        run = json.loads(path.read_text())
-        alike = all(run.get(key) == metrics.get(key) for key in ("dataset", "split", "classes", "valid"))
-        if alike and run["notebook"] != metrics["notebook"]:
-            best = others.get(run["notebook"], run)
-            others[run["notebook"]] = run if run["miou"] >= best["miou"] else best
-    return [*others.values(), metrics]
 
 
 def write_atomically(path, content) -> None:
@@ -403,7 +391,7 @@ def write_atomically(path, content) -> None:
     os.replace(draft, path)
 
 
-def to_csv(history) -> bytes:
+def _csv(history) -> bytes:
     columns = list(dict.fromkeys(key for row in history for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -412,7 +400,7 @@ def to_csv(history) -> bytes:
     return text.getvalue().encode()
 
 
-def read_checkpoint(run_dir):
+def _read_checkpoint(run_dir):
     """The run's checkpoint, or None. A finished run without its weights counts as none."""
     path = run_dir / CHECKPOINT if run_dir is not None else None
     if path is None or not path.is_file():
@@ -424,7 +412,7 @@ def read_checkpoint(run_dir):
     return saved if not saved["finished"] or (run_dir / WEIGHTS).is_file() else None
 
 
-def keep_aside(run_dir, old, new):
+def _keep_aside(run_dir, old, new):
     """Move the files of a run with other settings to previous-1, previous-2, ...; say so."""
     number = 1 + max([int(p.name.rpartition("-")[2]) for p in run_dir.glob("previous-*")], default=0)
     folder = run_dir / f"previous-{number}"
