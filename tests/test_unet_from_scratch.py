@@ -1,7 +1,9 @@
-"""The networks, losses and stages that notebook 10 builds."""
+"""The networks, the losses and the augmentation that notebook 10 builds."""
 
 from itertools import pairwise
 
+import albumentations as A
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,7 +20,12 @@ def notebook(tmp_path_factory):
     streets.write_streets(root / "streets", counts={"train": 8}, size=(96, 72), progress=False)
     data = load_dataset("streets", "train", root=root, cache=True)
     return definitions(
-        "10_unet_from_scratch", train_data=data, classes=data.classes, pixels=check_dataset(data), seed=0
+        "10_unet_from_scratch",
+        train_data=data,
+        classes=data.classes,
+        pixels=check_dataset(data),
+        seed=0,
+        image_size=(48, 64),
     )
 
 
@@ -71,19 +78,24 @@ def test_class_weights_are_one_for_the_median_class(notebook):
     torch.testing.assert_close(weights, torch.tensor([1.0, 2.0, 0.5]))
 
 
-def test_the_augmentation_changes_at_the_switch_and_stays_seeded(notebook):
-    small, large = notebook.augmentation((32, 32), zoom=(0.5, 1.2)), notebook.augmentation((48, 64), zoom=(0.5, 1.2))
-    data = notebook.Staged(notebook.train_data, [small, large], switch=2)
-    shapes, images = [], []
-    for epoch in (0, 1, 2, 3, 1):
+@pytest.mark.parametrize("zoom", [None, 0.25])
+def test_the_augmentation_gives_crops_of_one_size_and_the_same_ones_again(notebook, zoom):
+    notebook.train_data.transform = notebook.augmentation(zoom)
+    images = []
+    for epoch in (0, 1, 0):
         notebook.train_data.set_epoch(epoch)
-        data.set_epoch(epoch)
-        image, mask = data[3]
-        assert image.shape[1:] == mask.shape
-        shapes.append(tuple(mask.shape))
+        image, mask = notebook.train_data[3]
+        assert image.shape[1:] == mask.shape == (48, 64)
         images.append(image)
-    assert shapes == [(32, 32), (32, 32), (48, 64), (48, 64), (32, 32)]
-    assert torch.equal(images[1], images[4]) and not torch.equal(images[0], images[1])
+    assert torch.equal(images[0], images[2]) and not torch.equal(images[0], images[1])
+
+
+def test_the_zoom_keeps_the_mask_over_its_pixels(notebook):
+    ids = torch.randint(0, 11, (9, 12)).repeat_interleave(8, 0).repeat_interleave(8, 1).numpy().astype("uint8")
+    geometry = A.Compose(notebook.augmentation(0.25).transforms[:2], seed=0)  # without the colours
+    for _ in range(8):
+        moved = geometry(image=np.stack([ids] * 3, 2) * 20, mask=ids)
+        assert (np.abs(moved["image"][..., 0] - 20.0 * moved["mask"]) < 10).mean() > 0.8  # blurred at borders alone
 
 
 def test_a_receptive_field_is_what_the_kernels_say(notebook):

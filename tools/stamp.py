@@ -64,7 +64,7 @@ def results_table() -> str:
         rows.append(
             f"| {run['notebook']} | {run['dataset']} {run['split']}{drive} | {run['miou']:.3f} | {run['pixel_accuracy']:.3f} "
             f"| {run['parameters'] / 1e6:.1f} M "
-            f"| {run['train_seconds'] / 60:.1f} min, {run['precision']}, seed {run['seed']} "
+            f"| {run['train_seconds'] / 60:.1f} min, {run['steps']:,} steps, {run['precision']}, seed {run['seed']} "
             f"| {run['device']} | `{run['command']}` |"
         )
     return "\n".join(rows)

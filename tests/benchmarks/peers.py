@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader
 
 from segmentation_helpers import environment
 from segmentation_helpers.datasets import check_dataset, load_dataset
-from segmentation_helpers.training import evaluate
+from segmentation_helpers.training import evaluate, fit
 
 GOAL, LIMIT, ROUNDS, SPEED_IMAGES = 0.30, 20.0, 3, 64
 
@@ -150,23 +150,16 @@ def ours(meter, watch):
         pixels=check_dataset(train_data), valid_loader=DataLoader(valid_data, 4), image_size=(240, 320), batch_size=8,
         workers=0, smoke_test=False, seed=0, valid=None,
     )  # fmt: skip
-    build_loss, stages, rate = notebook.build_loss, notebook.build_stages(notebook.improved), 0.0
     with tempfile.TemporaryDirectory() as folder:
         if watch:
+            notebook.fit = lambda *given, **settings: fit(*given, **settings | {"evaluate_every": 1})
             with mock.patch(
                 "segmentation_helpers.training.evaluate", lambda model, _, precision: watch.score(model, precision)
             ):
-                notebook.train(notebook.improved, 15, Path(folder), evaluate_every=1)
-        for share, transform in stages if meter else []:
-            stage_meter = Rater(meter.batch_size)
-            notebook.build_stages = lambda recipe, transform=transform: [(1.0, transform)]
-            notebook.build_loss = lambda recipe, meter=stage_meter: (
-                lambda *pair: (meter.step(), build_loss(recipe)(*pair))[1]
-            )
-            with contextlib.suppress(Reached):
-                notebook.train(notebook.improved, 1, Path(folder) / f"{share}")
-            rate += share * stage_meter.rate
-    return rate
+                return notebook.train(notebook.improved, 15, Path(folder))
+        notebook.plan_steps, build_loss = (lambda *_, **__: 1000), notebook.build_loss
+        notebook.build_loss = lambda recipe: lambda *pair: (meter.step(), build_loss(recipe)(*pair))[1]
+        notebook.train(notebook.improved, 1, Path(folder))
 
 
 SIDES = {"ours": (ours, 8), "smp": (smp_example, 32), "fastai": (fastai_tutorial, 8)}
