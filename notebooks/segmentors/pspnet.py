@@ -1,0 +1,73 @@
+"""PSPNet: what is the whole scene? Features are averaged over the image, over its quarters, ninths and thirty-sixths.
+
+Zhao, Shi, Qi, Wang and Jia, Pyramid Scene Parsing Network, 2017, https://arxiv.org/abs/1612.01105.
+As in the paper, with the auxiliary head on the encoder's third stage.
+"""
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def conv_bn_relu(in_channels, out_channels, size=3, dilation=1):
+    """(B, in_channels, H, W) -> (B, out_channels, H, W)."""
+    conv = nn.Conv2d(in_channels, out_channels, size, padding=dilation * (size // 2), dilation=dilation, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+
+
+def classifier(channels, num_classes):
+    """Class scores for each position, after dropout of whole channels."""
+    return nn.Sequential(nn.Dropout2d(0.1), nn.Conv2d(channels, num_classes, 1))
+
+
+def auxiliary(in_channels, num_classes):
+    """A small head on the encoder's middle, for training: its gradient has a shorter way to go."""
+    return nn.Sequential(conv_bn_relu(in_channels, in_channels // 4), classifier(in_channels // 4, num_classes))
+
+
+def enlarge(logits, image):
+    """Logits at the size of the image."""
+    return F.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class PyramidPooling(nn.Module):
+    """Means over 1 x 1, 2 x 2, 3 x 3 and 6 x 6 regions, beside the features: (B, C, h, w) -> (B, channels, h, w)."""
+
+    def __init__(self, in_channels, channels, scales=(1, 2, 3, 6)):
+        super().__init__()
+        self.views = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(scale), conv_bn_relu(in_channels, channels, size=1)) for scale in scales
+        )
+        self.mix = conv_bn_relu(in_channels + len(scales) * channels, channels)
+
+    def forward(self, features):
+        size = features.shape[-2:]
+        means = [F.interpolate(view(features), size=size, mode="bilinear", align_corners=False) for view in self.views]
+        return self.mix(torch.cat([features, *means], dim=1))
+
+
+class PSPNet(nn.Module):
+    """Pyramid pooling on a dilated encoder: image (B, 3, H, W) -> logits (B, num_classes, H, W), for any H and W.
+
+    Args: `encoder`, the name of a timm model that can be dilated to an output stride of 8, or such a model;
+    `pretrained` downloads timm's weights for it.
+    """
+
+    def __init__(self, num_classes, encoder="resnet50c", pretrained=False):
+        super().__init__()
+        if isinstance(encoder, str):
+            options = dict(features_only=True, out_indices=(3, 4), output_stride=8)
+            encoder = timm.create_model(encoder, pretrained=pretrained, **options)
+        self.encoder = encoder
+        middle, deep = encoder.feature_info.channels()
+        self.head = nn.Sequential(PyramidPooling(deep, deep // 4), classifier(deep // 4, num_classes))
+        self.auxiliary_head = auxiliary(middle, num_classes)
+
+    def forward(self, image):
+        return enlarge(self.head(self.encoder(image)[-1]), image)
+
+    def forward_with_auxiliary(self, image):
+        """Logits, and those of the auxiliary head, both at the image's size."""
+        middle, deep = self.encoder(image)
+        return enlarge(self.head(deep), image), enlarge(self.auxiliary_head(middle), image)
