@@ -55,7 +55,7 @@ def load(checkpoint, *, file=None) -> nn.Module:
     """A segmentor with published weights, in eval mode, ready for `predict`.
 
     Args: `checkpoint`, one of `available()`'s names; `file`, a .pth that you already have (else it is downloaded).
-    The model knows its `classes`, `palette`, `mean`, `std` and, where it slides, `tile` and `stride`.
+    The model knows its `classes`, `palette`, `mean`, `std` and, where it slides, the `tile` and `stride` for `predict`.
     Raises CheckpointError where a key has no place or a place no key, or the file is damaged; DownloadError.
     """
     known = _known(checkpoint)

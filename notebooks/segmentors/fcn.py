@@ -1,7 +1,7 @@
 """FCN: convolutions alone, from the image to a score for each class at each position.
 
 Long, Shelhamer and Darrell, Fully Convolutional Networks for Semantic Segmentation, 2015, https://arxiv.org/abs/1411.4038.
-Not the paper's VGG16 with skips (notebook 22 builds that one), but the form that became the field's baseline: a dilated
+Not the paper's VGG16 with skips, but the form that became the field's baseline: a dilated
 ResNet of output stride 8, and two 3 x 3 convolutions whose result is put beside what went in.
 """
 
