@@ -31,6 +31,9 @@ bench: install-dev  ## speed and memory, as ratios measured in one run
 bench-peers: install-dev  ## our recipe against two others on the real CamVid, up to an hour
 	PYTHONPATH=notebooks $(VENV) -m tests.benchmarks.peers
 
+parity: install-dev .parity/installed  ## the ten segmentors against MMSegmentation: same weights, same logits
+	@PYTHONPATH=notebooks:.parity $(VENV) tests/parity
+
 lint: install-dev  ## ruff, over the notebooks too
 	$(VENV) -m ruff check .
 	$(VENV) -m ruff format --check .
@@ -51,10 +54,14 @@ figures: install  ## draw the README's pictures again (after make quickstart)
 clean:  ## remove .venv and runs/
 	rm -rf .venv runs
 
+.parity/installed: tests/parity/requirements.txt | install-dev
+	@$(VENV) -m pip install --quiet --no-deps --upgrade --target .parity -r $<
+	@touch $@
+
 install:
 	@$(PYTHON) tools/install.py requirements.txt
 
 install-dev:
 	@$(PYTHON) tools/install.py requirements-dev.txt
 
-.PHONY: help quickstart run lab test notebooks bench bench-peers lint format results stamp figures clean install install-dev
+.PHONY: help quickstart run lab test notebooks bench bench-peers parity lint format results stamp figures clean install install-dev

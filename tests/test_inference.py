@@ -246,6 +246,15 @@ def test_flat_tiles_are_those_of_mmsegmentation(height, width, tile, stride):
     assert np.array_equal(classes, logits.argmax(0).numpy())
 
 
+def test_a_model_may_say_how_it_wants_its_tiles():
+    model, image = with_borders(), photo(41, 67)
+    expected = predict(model, image, tile=(16, 32), stride=11, return_logits=True)
+    whole = predict(model, image, return_logits=True)
+    model.tile, model.stride = (16, 32), 11
+    assert torch.equal(predict(model, image, return_logits=True), expected)
+    assert torch.equal(predict(model, image, tile=100, return_logits=True), whole)
+
+
 @pytest.mark.parametrize("window", ["smooth", "flat"])
 @pytest.mark.parametrize("flip", [False, True])
 def test_tiles_change_nothing_for_a_model_without_borders(window, flip):

@@ -1,14 +1,26 @@
 """The ten segmentors: one contract for all, references where there are some, and checkpoints that must fit to the key."""
 
+import re
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
+from segmentation_models_pytorch.decoders.deeplabv3.decoder import ASPP as SmpASPP
+from segmentation_models_pytorch.decoders.pspnet.decoder import PSPBlock
 from torch import nn
+from torchvision.models.segmentation import fcn_resnet50
+from torchvision.models.segmentation.deeplabv3 import ASPP as TorchvisionASPP
+from transformers import ConvNextConfig, SegformerConfig, SegformerModel, UperNetConfig, UperNetForSemanticSegmentation
 
 import segmentors
+from segmentation_helpers.inference import predict
 from segmentors.ccnet import CrissCrossAttention
 from segmentors.checkpoints import KNOWN, CheckpointError, fetch, load_strictly, read_state, rules_for, translate
+from segmentors.deeplabv3 import ASPP
 from segmentors.fastfcn import JPU
+from segmentors.fcn import auxiliary, enlarge
+from segmentors.pspnet import PyramidPooling
 
 SMALL = {  # a small one of each kind, and of each kind of head
     "fcn": ("fcn", {"encoder": "resnet18"}), "unet": ("unet", {"width": 4}), "pspnet": ("pspnet", {"encoder": "resnet18"}),
@@ -46,6 +58,14 @@ def small(kind, num_classes=5):
 def test_logits_have_the_size_of_the_image(kind, size):
     with torch.inference_mode():
         assert small(kind).eval()(torch.rand(1, 3, *size)).shape == (1, 5, *size)
+
+
+def test_predict_shows_a_segmentor_the_image_as_it_is():
+    model = small("segformer").eval()
+    image = (255 * torch.rand(97, 131, 3)).byte()
+    with torch.inference_mode():
+        expected = model(image.permute(2, 0, 1)[None] / 255)[0]
+    torch.testing.assert_close(predict(model, image.numpy(), return_logits=True), expected)
 
 
 @pytest.mark.parametrize("kind", SMALL)
@@ -228,3 +248,105 @@ def test_joint_pyramid_upsampling_is_the_plain_loop():
                     out += depthwise.weight[:, 0, i, j].view(1, -1, 1, 1) * shifted
             views.append(relu(last_norm(pointwise(norm(out)))))
         torch.testing.assert_close(layer(features), torch.cat(views, 1), rtol=1e-4, atol=1e-5)
+
+
+def under_our_names(state, rules, model):
+    """A state dict of another library's under our names, each value in our shape (a linear layer is a 1 x 1 convolution)."""
+    own, ours = model.state_dict(), {}
+    for key, value in state.items():
+        for pattern, place in rules:
+            key = re.sub(pattern, place, key)
+        ours[key] = value.view_as(own[key]) if key in own and value.numel() == own[key].numel() else value
+    return ours
+
+
+def test_fcns_encoder_and_auxiliary_head_are_torchvisions():
+    """torchvision's FCN has the head that is our auxiliary one, on both levels; ours on the deep level is MMSegmentation's."""
+    reference = perturbed(fcn_resnet50(weights=None, weights_backbone=None, num_classes=5, aux_loss=True))
+    model = segmentors.create("fcn", 5, encoder="resnet50").eval()
+    deep_head, state = auxiliary(2048, 5).eval(), reference.state_dict()
+    for head, name in ((model.auxiliary_head, "aux_classifier"), (deep_head, "classifier")):
+        places = {"0.0.": f"{name}.0.", "0.1.": f"{name}.1.", "1.1.": f"{name}.4."}
+        head.load_state_dict({key: state[places[key[:4]] + key[4:]] for key in head.state_dict()})
+    model.encoder.load_state_dict({k[9:]: v for k, v in state.items() if k.startswith("backbone.")})
+    image = torch.rand(1, 3, 97, 131)
+    with torch.inference_mode():
+        same(lambda x: model.forward_with_auxiliary(x)[1], lambda x: reference(x)["aux"], image)
+        same(lambda x: enlarge(deep_head(model.encoder(x)[-1]), x), lambda x: reference(x)["out"], image)
+
+
+@pytest.mark.parametrize(
+    "theirs", [TorchvisionASPP, partial(SmpASPP, separable=False, dropout=0)], ids=["torchvision", "smp"]
+)
+def test_atrous_pyramid_pooling_is_torchvisions_and_smps(theirs):
+    """Up to where both mix the views: there they have a 1 x 1 convolution, and the published weights a 3 x 3."""
+    reference, model = perturbed(theirs(in_channels=24, atrous_rates=(12, 24, 36), out_channels=8)), ASPP(24, 8).eval()
+    reference.project = model.mix = nn.Identity()
+    order = [*model.views, model.image_mean[1]]
+    for mine, other in zip(order, reference.convs, strict=True):
+        mine.load_state_dict(dict(zip(mine.state_dict(), other.state_dict().values(), strict=True)))
+    same(lambda x: model(x).roll(-8, 1), reference, torch.rand(2, 24, 40, 50))  # ours has the mean of the image first
+
+
+def test_pyramid_pooling_is_smps_before_it_is_enlarged():
+    """smp enlarges the means with aligned corners, the published weights were trained without."""
+    model = PyramidPooling(16, 4).eval()
+    x = torch.rand(2, 16, 12, 18)
+    for scale, view in zip((2, 3, 6), model.views[1:], strict=True):
+        reference = perturbed(PSPBlock(16, 4, scale))
+        mine = dict(zip(view.state_dict(), reference.pool[1].state_dict().values(), strict=True))
+        view.load_state_dict(mine)
+        same(view, reference.pool, x)
+
+
+def test_the_mix_transformer_is_that_of_transformers():
+    torch.manual_seed(3)
+    reference = SegformerModel(SegformerConfig(num_labels=5)).eval()
+    for layer in reference.modules():
+        if isinstance(layer, nn.LayerNorm):
+            layer.eps = 1e-6  # as NVIDIA's and MMSegmentation's have it; transformers leaves torch's 1e-5 in some
+            nn.init.normal_(layer.weight, 1, 0.1), nn.init.normal_(layer.bias, 0, 0.1)
+    encoder = segmentors.create("segformer", 5).encoder.eval()
+    rules = [
+        (r"patch_embeddings\.proj", "patches"), (r"patch_embeddings\.layer_norm", "patch_norm"),
+        (r"sequence_reduction\.sequence_reduction", "reduce"), (r"sequence_reduction\.layer_norm", "norm"),
+        (r"layernorm_before", "norm1"), (r"layernorm_after", "norm2"), (r"(stages\.\d)\.layer_norm", r"\1.norm"),
+        (r"q_proj", "query"), (r"o_proj", "out"), (r"mlp\.fc1", "ffn.widen"), (r"mlp\.fc2", "ffn.narrow"),
+        (r"mlp\.dwconv\.dwconv", "ffn.mix"),
+    ]  # fmt: skip
+    state = under_our_names(reference.state_dict(), rules, encoder)
+    for key in [key for key in state if "k_proj" in key]:
+        both = [state.pop(key), state.pop(key.replace("k_proj", "v_proj"))]
+        state[key.replace("k_proj", "key_and_value")] = torch.cat(both)
+    encoder.load_state_dict(state)
+    image = torch.rand(1, 3, 97, 131)
+    expected = reference(image, output_hidden_states=True).hidden_states
+    for mine, other in zip(encoder(image), expected, strict=True):
+        same(lambda x, y=mine: y, lambda x, y=other: y, image)
+
+
+def test_upernet_on_convnext_is_that_of_transformers():
+    torch.manual_seed(3)
+    stages = ["stage1", "stage2", "stage3", "stage4"]
+    sizes = {"depths": [2, 2, 6, 2], "hidden_sizes": [40, 80, 160, 320]}
+    convnext = ConvNextConfig(**sizes, out_features=stages, layer_norm_eps=1e-6)
+    config = UperNetConfig(backbone_config=convnext, hidden_size=16, num_labels=5, auxiliary_in_channels=160)
+    reference = perturbed(UperNetForSemanticSegmentation(config))
+    with torch.no_grad():
+        for layer in reference.modules():
+            if hasattr(layer, "layer_scale_parameter"):
+                layer.layer_scale_parameter.normal_()
+    model = segmentors.create("upernet", 5, encoder="convnext_atto", channels=16).eval()
+    rules = [
+        (r"backbone\.embeddings\.patch_embeddings", "encoder.stem_0"), (r"backbone\.embeddings\.layernorm", "encoder.stem_1"),
+        (r"backbone\.encoder\.stages\.(\d)", r"encoder.stages_\1"), (r"\.layers\.", ".blocks."),
+        (r"downsampling_layer", "downsample"),
+        (r"layer_scale_parameter", "gamma"), (r"dwconv", "conv_dw"), (r"\.layernorm", ".norm"), (r"pwconv", "mlp.fc"),
+        (r"backbone\.hidden_states_norms\.stage(\d)", lambda m: f"norms.{int(m[1]) - 1}"), (r"\.batch_norm\.", ".1."),
+        (r"\.conv\.", ".0."), (r"decode_head\.psp_modules", "head.pool.views"), (r"decode_head\.bottleneck", "head.pool.mix"),
+        (r"decode_head\.lateral_convs", "head.lateral"), (r"decode_head\.fpn_convs", "head.smooth"),
+        (r"decode_head\.fpn_bottleneck", "head.mix"), (r"decode_head\.classifier", "head.classify.1"),
+        (r"auxiliary_head\.convs\.0", "auxiliary_head.0"), (r"auxiliary_head\.classifier", "auxiliary_head.1.1"),
+    ]  # fmt: skip
+    model.load_state_dict(under_our_names(reference.state_dict(), rules, model))
+    same(model, lambda image: reference(image).logits, torch.rand(1, 3, 96, 128))

@@ -35,8 +35,9 @@ def predict(model, image, *, tile=None, stride=None, window="smooth", flip=False
     One-channel logits are binary: class 1 where the logit is positive. The model runs in eval mode on the device and
     in the precision of its parameters, and gets its training flags back.
 
-    tile: pixels, one number or (height, width); default: the whole image at once. Large images want tiles: beside the
-        image and the result, memory holds one row of tiles (C x tile height x W), not C x H x W.
+    tile: pixels, one number or (height, width); default: `model.tile` and `model.stride`, where they are set, else
+        the whole image at once. Large images want tiles: beside the image and the result, memory holds one row of tiles
+        (C x tile height x W), not C x H x W.
     stride: pixels from one tile to the next, likewise; default: half a tile. The last tile is shifted inside.
     window: "smooth" fades every tile out towards its borders, so that no seams show; "flat" is the plain average of
         overlapping logits, as in MMSegmentation's slide_inference.
@@ -51,6 +52,8 @@ def predict(model, image, *, tile=None, stride=None, window="smooth", flip=False
         raise ValueError(f'window is {window!r}, but it must be "smooth" or "flat"')
     if tile is None and stride is not None:
         raise ValueError("stride is given without tile: pass tile too, or neither for the whole image at once")
+    if tile is None and getattr(model, "tile", None) is not None:
+        tile, stride = model.tile, model.stride
     tile = (height, width) if tile is None else _pair(tile, "tile")
     stride = [max(1, side // 2) for side in tile] if stride is None else _pair(stride, "stride")
     if stride[0] > tile[0] or stride[1] > tile[1]:

@@ -48,7 +48,9 @@ def create(name, num_classes, *, encoder=None, weights=None, **options) -> nn.Mo
         options["encoder"] = _resnet18c() if encoder == "resnet18c" else encoder
     if weights == "imagenet":
         options["pretrained"] = True
-    return SEGMENTORS[name](num_classes, **options)
+    model = SEGMENTORS[name](num_classes, **options)
+    model.divisor = 1  # `predict` need not pad
+    return model
 
 
 def load(checkpoint, *, file=None) -> nn.Module:
