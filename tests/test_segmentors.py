@@ -103,6 +103,15 @@ def test_training_and_inference_paths_agree(kind):
         torch.testing.assert_close(model(image), model.forward_with_auxiliary(image)[0])
 
 
+@pytest.mark.parametrize("kind", SMALL)
+def test_for_inference_folds_every_norm_and_changes_no_logits(kind):
+    model, image = perturbed(small(kind)), torch.rand(1, 3, 97, 131)
+    faster = segmentors.for_inference(model)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in faster.modules())
+    same(faster, model, image)
+    assert any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules()) or "segmenter" in kind
+
+
 def test_an_unknown_name_lists_those_there_are():
     with pytest.raises(ValueError, match="fcn, unet, pspnet"):
         segmentors.create("yolo", 3)

@@ -120,8 +120,11 @@ class AllMLPHead(nn.Module):
         levels = [project(x) for project, x in zip(self.project, features, strict=True)]
         conv, norm, relu = self.mix
         # a 1 x 1 convolution of the resized maps is the resized 1 x 1 convolution of the maps, and that is cheaper
-        parts = [F.conv2d(x, part) for x, part in zip(levels, conv.weight.split(levels[0].shape[1], 1), strict=True)]
+        weights = conv.weight.split(levels[0].shape[1], 1)
+        parts = [F.conv2d(x, weight) for x, weight in zip(levels, weights, strict=True)]
         mixed = sum((resize(x, parts[0].shape[-2:]) for x in parts[1:]), parts[0])
+        if conv.bias is not None:  # there is one once the norm is folded in
+            mixed = mixed + conv.bias[:, None, None]
         return self.classify(relu(norm(mixed)))
 
 
