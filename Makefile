@@ -32,7 +32,10 @@ bench-peers: install-dev  ## our recipe against two others on the real CamVid, u
 	PYTHONPATH=notebooks $(VENV) -m tests.benchmarks.peers
 
 parity: install-dev .parity/installed  ## the ten segmentors against MMSegmentation: same weights, same logits
-	@PYTHONPATH=notebooks:.parity $(VENV) tests/parity
+	@PYTHONPATH=notebooks:.parity $(VENV) -m tests.parity
+
+bench-segmentors: install-dev .parity/installed  ## their speed and memory against MMSegmentation's
+	@PYTHONPATH=notebooks:.parity $(VENV) -m tests.parity.speed
 
 lint: install-dev  ## ruff, over the notebooks too
 	$(VENV) -m ruff check .
@@ -56,7 +59,7 @@ clean:  ## remove .venv and runs/
 
 .parity/installed: tests/parity/requirements.txt | install-dev
 	@$(VENV) -m pip install --quiet --no-deps --upgrade --target .parity -r $<
-	@touch $@
+	@rm -rf .parity/tests && touch $@
 
 install:
 	@$(PYTHON) tools/install.py requirements.txt
@@ -64,4 +67,4 @@ install:
 install-dev:
 	@$(PYTHON) tools/install.py requirements-dev.txt
 
-.PHONY: help quickstart run lab test notebooks bench bench-peers parity lint format results stamp figures clean install install-dev
+.PHONY: help quickstart run lab test notebooks bench bench-peers bench-segmentors parity lint format results stamp figures clean install install-dev

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import torch
 import torch.nn.functional as F
-from reference import auxiliary_logits, shaken, theirs
+from tests.parity.reference import auxiliary_logits, shaken, theirs
 
 import segmentors
 from segmentation_helpers.inference import predict
