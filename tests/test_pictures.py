@@ -265,6 +265,29 @@ def test_iou_bars_are_sorted_coloured_and_name_absent_classes():
         pictures.plot_iou(confusion, CLASSES[:3], PALETTE)
 
 
+def test_runs_are_bars_best_first_with_this_one_in_orange():
+    runs = [
+        {
+            "notebook": name,
+            "miou": miou,
+            "train_seconds": 180,
+            "parameters": 3_700_000,
+            "dataset": "camvid",
+            "split": "val",
+        }
+        for name, miou in (("10_unet", 0.5), ("12_unet", 0.7), ("13_fpn", 0.6))
+    ]
+    fig = pictures.plot_runs(runs)
+    ax = fig.axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["12_unet", "13_fpn", "10_unet"]
+    assert [bar.get_width() for bar in ax.patches] == [0.7, 0.6, 0.5]
+    this, *others = (ax.patches[i].get_facecolor() for i in (1, 0, 2))
+    assert this not in others and others[0] == others[1]
+    assert "0.600   3 min, 3.7 M" in texts(fig)
+    with pytest.raises(ValueError, match="no run"):
+        pictures.plot_runs([])
+
+
 def test_a_class_that_is_never_hit_is_not_absent():
     fig = pictures.plot_iou(confusion_of([1, 1], [0, 0], 2), CLASSES[:2], PALETTE[:2])
     assert "absent" not in texts(fig) and "0.00" in texts(fig)

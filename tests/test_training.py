@@ -29,6 +29,7 @@ from segmentation_helpers.training import (
     fit,
     load_weights,
     plan_steps,
+    runs_like,
     save_metrics,
     save_weights,
     set_epoch,
@@ -405,6 +406,23 @@ def test_metrics_json(tmp_path):
         read["versions"]["torch"] == torch.__version__.split("+")[0] or read["versions"]["torch"] == torch.__version__
     )
     assert read["device"] and read["command"]
+
+
+def test_runs_like_this_are_the_best_of_each_other_notebook_on_the_same_data(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    (tmp_path / "results").mkdir()
+    same = {"dataset": "camvid", "split": "val", "classes": ["a", "b"], "valid": None, "train_seconds": 1000}
+    kept = {
+        "10-15min": {"notebook": "10", "miou": 0.6, "train_seconds": 900},
+        "10-60min": {"notebook": "10", "miou": 0.7, "train_seconds": 3600},
+        "11": {"notebook": "11", "miou": 0.5}, "12-test": {"notebook": "12", "miou": 0.9, "split": "test"},
+        "13-old": {"notebook": "13", "miou": 0.4}, "14-drive": {"notebook": "14", "miou": 0.3, "valid": "0006R0"},
+    }  # fmt: skip
+    for name, run in kept.items():
+        (tmp_path / f"results/{name}.json").write_text(json.dumps(same | run))
+    (tmp_path / "results/benchmarks.json").write_text("{}")
+    this = same | {"notebook": "13", "miou": 0.45}
+    assert [(run["notebook"], run["miou"]) for run in runs_like(this)] == [("10", 0.6), ("11", 0.5), ("13", 0.45)]
 
 
 def test_best_precision_is_a_measured_answer():

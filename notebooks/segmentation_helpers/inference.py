@@ -28,6 +28,13 @@ def forward_padded(model, image, divisor=None):
     return logits[..., :height, :width]
 
 
+def class_ids(logits):
+    """The class of every pixel: logits (B, C, H, W) -> int64 (B, H, W). One channel: class 1 where it is positive."""
+    if logits.shape[1] == 1:
+        return (logits[:, 0] > 0).long()
+    return logits.max(1).indices  # faster than argmax on a CPU
+
+
 def predict(model, image, *, tile=None, stride=None, window="smooth", flip=False, return_logits=False):
     """The class of every pixel: uint8 RGB image (H, W, 3), numpy or PIL, of any size -> uint8 class map (H, W), numpy.
 
@@ -71,7 +78,7 @@ def predict(model, image, *, tile=None, stride=None, window="smooth", flip=False
                     size = (classes, height, width) if return_logits else (height, width)
                     result = torch.empty(size, dtype=torch.float32 if return_logits else torch.uint8)
             if not return_logits:
-                logits = logits[0] > 0 if classes == 1 else logits.max(0).indices  # faster than argmax on a CPU
+                logits = class_ids(logits[None])[0]
             result[..., top : top + rows, :] = logits
     return result if return_logits else result.numpy()
 

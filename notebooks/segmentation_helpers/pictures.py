@@ -318,6 +318,29 @@ def plot_confusion(confusion, classes):
     return fig
 
 
+def plot_runs(runs):
+    """Bars of mIoU, best first, with minutes of training and parameters; the last run given, this one, in orange.
+
+    `runs` is a list of dicts as `save_metrics` returns them; see `training.runs_like`. Raises ValueError for none.
+    """
+    if not runs:
+        raise ValueError("there is no run to show")
+    order = sorted(range(len(runs)), key=lambda i: -runs[i]["miou"])
+    fig = _figure(7.4, 0.8 + 0.3 * len(runs), layout="constrained")
+    ax = fig.subplots()
+    for y, i in enumerate(order):
+        run, this = runs[i], i == len(runs) - 1
+        ax.barh(y, run["miou"], color=ORANGE if this else BLUE, height=0.62)
+        text = f"{run['miou']:.3f}   {run['train_seconds'] / 60:.0f} min, {run['parameters'] / 1e6:.1f} M"
+        ax.text(run["miou"] + 0.01, y, text, va="center", fontsize=9, color=INK)
+    _tidy(ax, f"mIoU on {runs[-1]['dataset']} {runs[-1]['split']}, minutes of training, parameters")
+    ax.set(xlim=(0, 1), ylim=(len(runs) - 0.4, -0.6))
+    ax.set_yticks(range(len(runs)), [runs[i]["notebook"] for i in order], fontsize=9, color=INK)
+    ax.grid(visible=False, axis="y")
+    ax.spines.left.set_visible(False)
+    return fig
+
+
 def _array(values):
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
 

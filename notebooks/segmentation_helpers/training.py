@@ -28,7 +28,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from . import environment
-from .inference import forward_padded
+from .inference import class_ids, forward_padded
 from .metrics import ConfusionMatrix
 
 CHECKPOINT, WEIGHTS, HISTORY, METRICS, PLAN = (
@@ -67,7 +67,7 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
     if (epochs is None) == (steps is None):
         raise ValueError("give either epochs or steps")
     run_dir = Path(run_dir) if run_dir is not None else None
-    saved = _read_checkpoint(run_dir)
+    saved = read_checkpoint(run_dir)
     precision = precision or (saved or {}).get("settings", {}).get("precision") or environment.best_precision()
     accelerator = _accelerator(precision)
     batches = _EpochBatches(train_loader.batch_sampler, seed, accelerator.process_index, accelerator.num_processes)
@@ -79,7 +79,7 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
         "processes": accelerator.num_processes}  # fmt: skip
     if saved is not None and saved["settings"] != described:
         if accelerator.is_main_process:
-            _keep_aside(run_dir, saved["settings"], described)
+            keep_aside(run_dir, saved["settings"], described)
         saved = None
     accelerator.wait_for_everyone()
     if saved is not None and saved["finished"]:
@@ -154,7 +154,7 @@ class _Trainer:
         here = min(length, total - epoch * length)
         set_epoch(self.loader.dataset, epoch)
         self.batches.epoch, self.batches.start, self.batches.stop = epoch, done, here
-        seed = self.batches.seed_of(epoch) + self.accelerator.process_index
+        seed = epoch_seed(self.batches.seed, epoch) + self.accelerator.process_index
         environment.seed_everything(seed)
         iterator = iter(self.loader)  # which draws random numbers, with and without workers not the same
         environment.seed_everything(seed)
@@ -235,7 +235,7 @@ class _Trainer:
                 "average": self.average.state_dict() if self.average is not None else None,
                 "state": self.state,
             }
-        write_atomically(self.run_dir / HISTORY, _csv(self.state["history"]))
+        write_atomically(self.run_dir / HISTORY, to_csv(self.state["history"]))
         write_atomically(self.run_dir / CHECKPOINT, functools.partial(torch.save, checkpoint))
 
     def finish(self):
@@ -268,9 +268,8 @@ def evaluate(model, loader, *, precision="fp32") -> ConfusionMatrix:
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 logits = forward_padded(model, image)
             num_classes = max(2, logits.shape[1])
-            prediction = logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
             confusion = confusion or ConfusionMatrix(num_classes)
-            confusion.update(prediction, mask.to(device))
+            confusion.update(class_ids(logits), mask.to(device))
     finally:
         for module, training in was_training.items():
             module.training = training
@@ -373,8 +372,26 @@ def save_metrics(run_dir, confusion, *, notebook, dataset, split, classes, model
     run_dir.mkdir(parents=True, exist_ok=True)
     write_atomically(run_dir / METRICS, (json.dumps(metrics, indent=1) + "\n").encode())
     if not (run_dir / HISTORY).is_file():
-        write_atomically(run_dir / HISTORY, _csv(history))
+        write_atomically(run_dir / HISTORY, to_csv(history))
     return metrics
+
+
+def runs_like(metrics) -> list[dict]:
+    """The runs kept in `results/` on the same data set, split and classes, one of each other notebook's, then this.
+
+    Of a notebook's runs, the one that trained for about as long as this one.
+    """
+    others = {}
+    for path in sorted((environment.ROOT / "results").glob("*.json")):
+        run = json.loads(path.read_text())
+        alike = all(run.get(key) == metrics.get(key) for key in ("dataset", "split", "classes", "valid"))
+        if alike and run["notebook"] != metrics["notebook"]:
+            others.setdefault(run["notebook"], []).append(run)
+
+    def distance(run):
+        return abs(math.log((run["train_seconds"] + 1) / (metrics["train_seconds"] + 1)))
+
+    return [*(min(runs, key=distance) for runs in others.values()), metrics]
 
 
 def write_atomically(path, content) -> None:
@@ -391,7 +408,7 @@ def write_atomically(path, content) -> None:
     os.replace(draft, path)
 
 
-def _csv(history) -> bytes:
+def to_csv(history) -> bytes:
     columns = list(dict.fromkeys(key for row in history for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -400,7 +417,7 @@ def _csv(history) -> bytes:
     return text.getvalue().encode()
 
 
-def _read_checkpoint(run_dir):
+def read_checkpoint(run_dir):
     """The run's checkpoint, or None. A finished run without its weights counts as none."""
     path = run_dir / CHECKPOINT if run_dir is not None else None
     if path is None or not path.is_file():
@@ -412,7 +429,7 @@ def _read_checkpoint(run_dir):
     return saved if not saved["finished"] or (run_dir / WEIGHTS).is_file() else None
 
 
-def _keep_aside(run_dir, old, new):
+def keep_aside(run_dir, old, new):
     """Move the files of a run with other settings to previous-1, previous-2, ...; say so."""
     number = 1 + max([int(p.name.rpartition("-")[2]) for p in run_dir.glob("previous-*")], default=0)
     folder = run_dir / f"previous-{number}"
@@ -454,6 +471,11 @@ def _describe(model, train_loader, loss, optimizer, scheduler, settings):
 # Order, randomness, interruption, display ----------------------------------------------------------------------------
 
 
+def epoch_seed(seed, epoch) -> int:
+    """The seed of one epoch of a run: a run that is resumed needs no generator's state."""
+    return (1_000_003 * seed + epoch) % 2**31
+
+
 class _EpochBatches:
     """This process's batches of one epoch, from `start` to `stop`, in an order that depends on (seed, epoch) alone."""
 
@@ -464,15 +486,12 @@ class _EpochBatches:
     def __len__(self):
         return math.ceil(len(self.sampler) / self.world)
 
-    def seed_of(self, epoch):
-        return (1_000_003 * self.seed + epoch) % 2**31
-
     def __iter__(self):
         generator = getattr(getattr(self.sampler, "sampler", None), "generator", None)
         if generator is not None:
-            generator.manual_seed(self.seed_of(self.epoch))
+            generator.manual_seed(epoch_seed(self.seed, self.epoch))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed_of(self.epoch))
+            torch.manual_seed(epoch_seed(self.seed, self.epoch))
             batches = list(self.sampler)
         batches += batches[: -len(batches) % self.world]  # every process takes the same number of steps
         return iter(batches[self.rank :: self.world][self.start : self.stop])

@@ -1,0 +1,188 @@
+"""What fastai's Learner lacks here: bfloat16 on any device, mIoU over the data set, and going on after a lost connection.
+
+Explained in `11_unet_fastai`, used wherever fastai trains.
+"""
+
+import functools
+import json
+import random
+import time
+import zlib
+from pathlib import Path
+
+import torch
+from fastai.callback.core import Callback, CancelEpochException
+from fastai.callback.tracker import TrackerCallback
+from fastai.learner import Metric
+from fastai.torch_core import to_float
+from fastcore.foundation import L
+
+from . import environment
+from .inference import class_ids
+from .metrics import ConfusionMatrix
+from .training import (
+    CHECKPOINT,
+    HISTORY,
+    WEIGHTS,
+    epoch_seed,
+    keep_aside,
+    load_weights,
+    read_checkpoint,
+    save_weights,
+    set_epoch,
+    to_csv,
+    write_atomically,
+)
+
+
+class BFloat16(Callback):
+    """The forward passes of a training in bfloat16, on any device; the loss sees float32."""
+
+    def before_fit(self):
+        self.model.forward = torch.autocast(next(self.model.parameters()).device.type, torch.bfloat16)(
+            self.model.forward
+        )
+
+    def after_pred(self):
+        self.learn.pred = to_float(self.pred)
+
+    def after_fit(self):
+        self.model.__dict__.pop("forward", None)  # the class's own is left
+
+
+class MatrixMetric(Metric):
+    """A score of the validation set from one ConfusionMatrix over all its images: "miou" or "pixel_accuracy"."""
+
+    def __init__(self, num_classes, name="miou"):
+        self.num_classes, self._name = num_classes, name
+
+    def reset(self):
+        self.confusion = ConfusionMatrix(self.num_classes)
+
+    def accumulate(self, learn):
+        logits, mask = (x.as_subclass(torch.Tensor) for x in (learn.pred, learn.y))
+        self.confusion.update(class_ids(logits), mask)
+
+    @property
+    def value(self):
+        return getattr(self.confusion, self._name)
+
+    @property
+    def name(self):
+        return self._name
+
+
+def fit_learner(learn, epochs, rate, *, run_dir, method="fit_one_cycle", seed=0, settings=None, cbs=(), **options):
+    """`learn.fit_one_cycle(epochs, rate)` that writes a checkpoint an epoch; returns the history, one dict per epoch.
+
+    Run again after a lost connection, it goes on with the epoch that was lost, and a finished run only loads its weights.
+    On a CPU both end with the bytes of a run that was never stopped. The optimizer starts with no memory of earlier fits.
+
+    Args:
+        rate: learning rate, or fastai's slice of them. `method` is the Learner's: "fit_one_cycle", "fit", ...
+        run_dir: gets checkpoint.pt, history.csv and, at the end, model.safetensors. One folder a fit.
+        settings: what else defines this run (a dict for JSON). A checkpoint of other settings, or one that began with
+            other weights, is kept aside and the run begun anew.
+        cbs, options: for this fit alone, as in fastai.
+    """
+    run_dir, model = Path(run_dir), learn.model
+    if learn.opt is None:
+        learn.create_opt()
+    learn.opt.clear_state()
+    start = 0
+    for value in model.state_dict().values():
+        start = zlib.crc32(value.detach().cpu().contiguous().numpy(), start)
+    described = {
+        "epochs": epochs, "rate": str(rate), "method": method, "seed": seed, "options": repr(options), "start": start,
+        "frozen": learn.opt.frozen_idx, "pictures": len(learn.dls.train.dataset), "loss": type(learn.loss_func).__name__,
+        "callbacks": sorted(type(cb).__name__ for cb in [*learn.cbs, *cbs]),
+    } | json.loads(json.dumps(settings or {}, default=str))  # fmt: skip
+    saved = read_checkpoint(run_dir)
+    if saved is not None and saved["settings"] != described:
+        keep_aside(run_dir, saved["settings"], described)
+        saved = None
+    if saved is not None and saved["finished"]:
+        load_weights(model, run_dir / WEIGHTS)
+        print(f"{environment.shown(run_dir)} holds this run, finished: weights loaded, nothing to train.")
+        return saved["history"]
+    run_dir.mkdir(parents=True, exist_ok=True)
+    keeper = _Keeper(run_dir, described, seed, saved)
+    learn._do_fit = keeper.remaining_epochs  # fastai's own start_epoch would call the trackers for epochs it leaves out
+    try:
+        getattr(learn, method)(epochs, rate, cbs=[*cbs, keeper], **options)
+    finally:
+        del learn._do_fit
+    save_weights(model, run_dir / WEIGHTS)
+    keeper.save(finished=True)
+    return keeper.history
+
+
+class _Keeper(Callback):
+    """Seeds each epoch, writes its row of the history and its checkpoint, and puts a saved state back."""
+
+    order = 65  # after the Recorder (50) and the trackers (60 to 63), of which it keeps what they know
+
+    def __init__(self, run_dir, settings, seed, saved):
+        self.run_dir, self.settings, self.seed, self.saved = run_dir, settings, seed, saved
+        self.history = saved["history"] if saved else []
+
+    @property
+    def trackers(self):
+        return {type(cb).__name__: cb for cb in self.learn.cbs if isinstance(cb, TrackerCallback)}
+
+    def before_fit(self):
+        if self.saved is None:
+            return
+        self.model.load_state_dict(self.saved["model"])
+        self.opt.load_state_dict({"state": self.saved["state"], "hypers": L(self.saved["hypers"])})
+        for name, values in self.saved["trackers"].items():
+            vars(self.trackers[name]).update(values)
+        print(f"Going on after epoch {len(self.history)}, from {environment.shown(self.run_dir)}.")
+
+    def remaining_epochs(self):
+        if self.history and getattr(getattr(self.learn, "progress", None), "mbar", None):
+            self.learn.progress.mbar.update(0)  # a bar cannot begin in the middle
+        for epoch in range(len(self.history), self.n_epoch):
+            self.learn.epoch = epoch
+            self.learn._with_events(self.learn._do_epoch, "epoch", CancelEpochException)
+
+    def before_train(self):
+        seed = epoch_seed(self.seed, self.epoch)
+        environment.seed_everything(seed)
+        self.dls.train.rng = random.Random(seed)  # fastai's loaders shuffle with a generator of their own
+        set_epoch(self.dls.train.dataset, self.epoch)
+        self.loss_sum, self.begun = 0.0, time.perf_counter()
+
+    def after_batch(self):
+        if self.training:
+            self.loss_sum += self.loss.detach().float()
+
+    def after_train(self):
+        steps = len(self.dls.train)
+        self.row = {"epoch": self.epoch + 1, "step": (self.epoch + 1) * steps, "loss": float(self.loss_sum) / steps}
+        self.row |= {
+            "learning_rate": float(self.opt.hypers[-1]["lr"]),
+            "seconds": round(time.perf_counter() - self.begun, 2),
+        }
+
+    def after_validate(self):
+        names, values = self.recorder.metric_names[2:-1], self.recorder.log[2:]  # without epoch, training loss, time
+        self.history.append(self.row | {name: float(value) for name, value in zip(names, values, strict=True)})
+
+    def after_epoch(self):
+        self.save()
+
+    def save(self, finished=False):
+        checkpoint = {"settings": self.settings, "finished": finished, "history": self.history}
+        if not finished:
+            state = self.opt.state_dict()
+            known = {
+                name: {"best": float(cb.best), "wait": getattr(cb, "wait", 0)} for name, cb in self.trackers.items()
+            }
+            checkpoint |= {
+                "model": self.model.state_dict(), "trackers": known,
+                "state": [dict(parameter) for parameter in state["state"]],
+                "hypers": [{key: float(value) for key, value in group.items()} for group in state["hypers"]],
+            }  # fmt: skip
+        write_atomically(self.run_dir / HISTORY, to_csv(self.history))
+        write_atomically(self.run_dir / CHECKPOINT, functools.partial(torch.save, checkpoint))

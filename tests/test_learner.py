@@ -1,0 +1,135 @@
+"""The additions to fastai's Learner: the same result stopped and resumed, bfloat16 on a CPU, one confusion matrix."""
+
+import fastai.vision.all as fastai
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
+
+from segmentation_helpers.learner import BFloat16, MatrixMetric, fit_learner
+from segmentation_helpers.training import evaluate
+
+
+class Pictures(torch.utils.data.Dataset):
+    """Sixteen noisy pictures whose brightness is their class; noise anew in each epoch."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return 16
+
+    def __getitem__(self, index):
+        generator = torch.Generator().manual_seed(1000 * self.epoch + index)
+        mask = torch.randint(3, (16, 16), generator=generator)
+        image = mask / 3 + 0.1 * torch.rand(3, 16, 16, generator=generator)
+        mask[0] = 255
+        return image, mask
+
+
+def cross_entropy(logits, mask):
+    return F.cross_entropy(logits, mask, ignore_index=255)
+
+
+def learner(**options):
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 3, 1))
+    dls = fastai.DataLoaders(DataLoader(Pictures(), 4, shuffle=True), DataLoader(Pictures(), 5), device="cpu")
+    metrics = [MatrixMetric(3), MatrixMetric(3, "pixel_accuracy")]
+    return fastai.Learner(dls, model, loss_func=cross_entropy, metrics=metrics, **options)
+
+
+class PowerCut(fastai.Callback):
+    """Fails in the middle of the third epoch, if it is armed."""
+
+    order, armed = 99, False
+
+    def after_batch(self):
+        if self.armed and self.training and self.epoch == 2 and self.iter == 1:
+            raise RuntimeError("power cut")
+
+
+def trackers():
+    """Callbacks that remember; no score ever rises by 2, so the third epoch after the first stops the training."""
+    return [
+        fastai.SaveModelCallback(monitor="miou"),
+        fastai.EarlyStoppingCallback(monitor="miou", patience=3, min_delta=2.0),
+        fastai.ReduceLROnPlateau(monitor="miou", patience=2, min_delta=2.0),
+    ]
+
+
+def run(folder, method="fit_one_cycle", callbacks=(), armed=False):
+    learn, cut = learner(path=folder), PowerCut()
+    cut.armed = armed
+    history = fit_learner(learn, 6, 0.01, run_dir=folder, method=method, cbs=[*callbacks, cut])
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in history], learn.model.state_dict()
+
+
+@pytest.mark.parametrize(("method", "callbacks", "epochs"), [("fit_one_cycle", list, 6), ("fit", trackers, 4)])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, capsys, method, callbacks, epochs):
+    whole, weights = run(tmp_path / "whole", method, callbacks())
+    assert len(whole) == epochs
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(tmp_path / "cut", method, callbacks(), armed=True)
+    resumed, resumed_weights = run(tmp_path / "cut", method, callbacks())
+    assert "Going on after epoch 2" in capsys.readouterr().out
+    assert resumed == whole
+    assert all(torch.equal(resumed_weights[name], value) for name, value in weights.items())
+    files = [tmp_path / folder / "model.safetensors" for folder in ("whole", "cut")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_finished_run_is_only_loaded_and_one_of_other_settings_kept_aside(tmp_path, capsys):
+    history, weights = run(tmp_path)
+    again, loaded = run(tmp_path)
+    assert "nothing to train" in capsys.readouterr().out
+    assert again == history
+    assert all(torch.equal(loaded[name], value) for name, value in weights.items())
+    run(tmp_path, method="fit_flat_cos")
+    assert "method was fit_one_cycle, is fit_flat_cos" in capsys.readouterr().out
+    assert (tmp_path / "previous-1/model.safetensors").is_file()
+
+
+def test_history_has_what_the_pictures_need(tmp_path):
+    history, _ = run(tmp_path)
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in history] == [4, 8, 12, 16, 20, 24]
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert {"miou", "pixel_accuracy", "valid_loss", "learning_rate"} <= history[0].keys()
+
+
+def test_each_epoch_is_augmented_otherwise_and_by_the_seed(tmp_path):
+    seen = {}
+
+    class Spy(fastai.Callback):
+        def before_batch(self):
+            if self.training and self.iter == 0:
+                seen.setdefault(self.learn, []).append(self.xb[0].clone())
+
+    for folder in ("a", "b"):
+        fit_learner(learner(), 2, 0.01, run_dir=tmp_path / folder, cbs=[Spy()])
+    first, second = seen.values()
+    assert not torch.equal(first[0], first[1])
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+
+
+def test_metric_agrees_with_evaluate(tmp_path):
+    learn = learner()
+    history = fit_learner(learn, 1, 0.01, run_dir=tmp_path)
+    confusion = evaluate(learn.model, DataLoader(Pictures(), 3))
+    assert history[-1]["miou"] == pytest.approx(confusion.miou, abs=1e-3)
+    assert history[-1]["pixel_accuracy"] == pytest.approx(confusion.pixel_accuracy, abs=1e-3)
+    assert 0 < confusion.miou < confusion.pixel_accuracy < 1
+
+
+def test_bfloat16_is_used_in_training_and_gone_after_it(tmp_path):
+    learn, kinds = learner(), []
+    learn.model[0].register_forward_hook(lambda module, inputs, output: kinds.append(output.dtype))
+    learn.loss_func = lambda logits, mask: kinds.append(logits.dtype) or cross_entropy(logits, mask)
+    fit_learner(learn, 1, 0.01, run_dir=tmp_path, cbs=[BFloat16()])
+    assert kinds[:2] == [torch.bfloat16, torch.float32]
+    assert learn.model(torch.rand(1, 3, 16, 16)).dtype == torch.float32
