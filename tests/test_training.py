@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -423,6 +424,18 @@ def test_runs_like_this_are_the_best_of_each_other_notebook_on_the_same_data(tmp
     (tmp_path / "results/benchmarks.json").write_text("{}")
     this = same | {"notebook": "13", "miou": 0.45}
     assert [(run["notebook"], run["miou"]) for run in runs_like(this)] == [("10", 0.6), ("11", 0.5), ("13", 0.45)]
+
+
+def test_memory_held_in_a_cycle_is_released():
+    class Learner:
+        def __init__(self):
+            self.itself, self.weights = self, torch.zeros(10)
+
+    learner = Learner()
+    alive = weakref.ref(learner)
+    del learner
+    environment.release_memory()
+    assert alive() is None
 
 
 def test_best_precision_is_a_measured_answer():

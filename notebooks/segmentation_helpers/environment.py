@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import gc
 import os
 import platform
 import random
@@ -98,6 +99,19 @@ def set_threads(count: int | None = None) -> int:
         allocator.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: free bytes at the top of the heap that are handed back
     torch.set_num_threads(count or available_cpus())
     return torch.get_num_threads()
+
+
+def release_memory() -> None:
+    """Give the memory of what is no longer used back to the system: between the trainings of several networks.
+
+    Networks and optimizers may hold each other in cycles (fastai's Learners do), and glibc keeps freed memory, all the
+    more after `set_threads`.
+    """
+    gc.collect()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def seed_everything(seed: int) -> None:
