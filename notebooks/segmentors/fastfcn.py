@@ -119,18 +119,19 @@ class FastFCN(nn.Module):
     """JPU and a head on a ResNet: image (B, 3, H, W) -> logits (B, num_classes, H, W), for any H and W.
 
     Args: `encoder`, the name of a timm model with features at H/8, H/16 and H/32, or such a model; `head`, "psp",
-    "aspp" or "encoding"; `pretrained` downloads timm's weights for the encoder.
+    "aspp" or "encoding"; `pretrained` downloads timm's weights for the encoder; `channels` of JPU and head.
     """
 
-    def __init__(self, num_classes, encoder="resnet50c", head="psp", pretrained=False):
+    def __init__(self, num_classes, encoder="resnet50c", head="psp", pretrained=False, channels=512):
         super().__init__()
         if isinstance(encoder, str):
             encoder = timm.create_model(encoder, pretrained=pretrained, features_only=True, out_indices=(-3, -2, -1))
         self.encoder, widths = dilate(encoder), encoder.feature_info.channels()
-        self.jpu = JPU(widths)
+        self.jpu = JPU(widths, channels)
         heads = {"psp": PyramidPooling, "aspp": ASPP}
-        self.context = heads[head](2048, 512) if head in heads else ContextEncoding(2048, 512, num_classes)
-        self.classify = classifier(512, num_classes)
+        extra = () if head in heads else (num_classes,)
+        self.context = heads.get(head, ContextEncoding)(4 * channels, channels, *extra)
+        self.classify = classifier(channels, num_classes)
         self.auxiliary_head = nn.Sequential(
             conv_bn_relu(widths[1], widths[1] // 4), classifier(widths[1] // 4, num_classes)
         )
