@@ -69,9 +69,13 @@ class ProgressiveUp(nn.Module):
 
     def forward(self, features):
         x = normalised(self.norm, features)
-        for conv in self.convs:
-            x = F.interpolate(conv(x), scale_factor=self.factor, mode="bilinear", align_corners=False)
-        return self.classify(x)
+        *convs, last = self.convs
+        for conv in convs:
+            x = self.enlarge(conv(x))
+        return self.enlarge(self.classify(last(x)))  # the other way round says the same and costs more
+
+    def enlarge(self, x):
+        return F.interpolate(x, scale_factor=self.factor, mode="bilinear", align_corners=False)
 
 
 class MultiLevelAggregation(nn.Module):
@@ -100,7 +104,7 @@ class MultiLevelAggregation(nn.Module):
 
     def decode(self, levels):
         maps = [branch(x) for branch, x in zip(self.branches, levels, strict=True)]
-        return self.classify(F.interpolate(torch.cat(maps, 1), scale_factor=4.0, mode="bilinear", align_corners=False))
+        return F.interpolate(self.classify(torch.cat(maps, 1)), scale_factor=4.0, mode="bilinear", align_corners=False)
 
 
 class SETR(nn.Module):
