@@ -321,8 +321,9 @@ def test_interrupt_leaves_nothing(server, tmp_path, monkeypatch):
 
 
 SCRIPT = """
-import sys
+import signal, sys
 from segmentation_helpers.download import Archive, Mirror, download_dataset
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 mirror = Mirror(sys.argv[1], "x.zip")
 archive = Archive((mirror,), "animals/Pets", "top/pets", 1, 1, "free", check=lambda folder: None)
 print(download_dataset("pets", sys.argv[2], archives={"pets": archive}))
