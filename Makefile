@@ -28,7 +28,7 @@ notebooks: install-dev  ## the notebooks alone, on tiny data
 bench: install-dev  ## speed and memory, as ratios measured in one run
 	PYTHONPATH=notebooks $(VENV) -m tests.benchmarks
 
-bench-peers: install-dev  ## our recipe against two others on the real CamVid, up to an hour
+bench-peers: install-dev  ## our recipe against two others on the real CamVid, an hour and more
 	PYTHONPATH=notebooks $(VENV) -m tests.benchmarks.peers
 
 parity: install-dev .parity/installed  ## the ten segmentors against MMSegmentation: same weights, same logits
@@ -54,8 +54,8 @@ stamp: install  ## write the repository's address (pyproject.toml) into badges a
 figures: install  ## draw the README's pictures again (after make quickstart)
 	$(VENV) tools/figures.py
 
-clean:  ## remove .venv and runs/
-	rm -rf .venv runs
+clean:  ## remove .venv, .parity and runs/
+	rm -rf .venv .parity runs
 
 .parity/installed: tests/parity/requirements.txt | install-dev
 	@$(VENV) -m pip install --quiet --no-deps --upgrade --target .parity -r $<

@@ -4,19 +4,17 @@ A difference is the largest of all logits, over their standard deviation. Float 
 mistakes that a port can make (an epsilon, a corner, a dilation) move them by 1e-3. The bound is 1e-4.
 """
 
-import gc
 import sys
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tests.parity.reference import auxiliary_logits, shaken, theirs
+from tests.parity.reference import SIZES, auxiliary_logits, pair
 
-import segmentors
+from segmentation_helpers import environment
 from segmentation_helpers.inference import predict
-from segmentors.checkpoints import KNOWN, load_strictly, rules_for, translate
 
-BOUND, SIZES, TILE, STRIDE = 1e-4, ((128, 192), (97, 131)), 96, 64
+BOUND, TILE, STRIDE = 1e-4, 96, 64
 NAMES = [  # every kind of head, and of encoder
     "fcn_r50-d8_4xb2-40k_cityscapes-512x1024", "fcn_r18-d8_4xb2-80k_cityscapes-512x1024",
     "unet-s5-d16_fcn_4xb4-160k_cityscapes-512x1024", "pspnet_r50-d8_4xb2-40k_cityscapes-512x1024",
@@ -28,17 +26,6 @@ NAMES = [  # every kind of head, and of encoder
     "segmenter_vit-t_mask_8xb1-160k_ade20k-512x512", "segmenter_vit-s_fcn_8xb1-160k_ade20k-512x512",
     "segformer_mit-b0_8xb2-160k_ade20k-512x512", "segformer_mit-b1_8xb2-160k_ade20k-512x512",
 ]  # fmt: skip
-
-
-def pair(name, **test_cfg):
-    """Both sides with the same weights."""
-    reference = shaken(theirs(name, **test_cfg), SIZES[0])
-    known = KNOWN["checkpoints"][name]
-    model = segmentors.create(
-        known["segmentor"], len(KNOWN["datasets"][known["dataset"]]["classes"]), **known["options"]
-    )
-    load_strictly(model, translate(reference.state_dict(), rules_for(known)), name)
-    return model.eval(), reference
 
 
 def difference(ours, expected):
@@ -77,7 +64,7 @@ def main(*names):
         failed += worst >= BOUND
         text = "  ".join(f"{what} {value:.1e}" for what, value in rows.items())
         print(f"{'same' if worst < BOUND else 'DIFFERENT':<9} {name:<52} {text}", flush=True)
-        gc.collect()
+        environment.release_memory()
     if failed:
         sys.exit(f"{failed} differ by {BOUND:.0e} of their standard deviation or more.")
 

@@ -14,6 +14,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+import segmentors
+from segmentors.checkpoints import KNOWN, load_strictly, rules_for, translate
+
+SIZES = (128, 192), (97, 131)  # a multiple of 32, and one of nothing
+
 warnings.filterwarnings("ignore")
 
 
@@ -25,13 +30,9 @@ class Inert(types.ModuleType):
             raise AttributeError(name)
 
 
-ABSENT = [
-    "mmcv._ext",
-    "mat4py",
-    "modelindex",
-    *(f"modelindex.{part}" for part in ("load_model_index", "models", "models.Model")),
-]
-for absent in ABSENT:
+for (
+    absent
+) in "mmcv._ext mat4py modelindex modelindex.load_model_index modelindex.models modelindex.models.Model".split():
     sys.modules[absent] = Inert(absent)
 
 import mmpretrain.models  # noqa: F401, E402  registers ConvNeXt
@@ -42,6 +43,17 @@ from mmseg.utils import register_all_modules  # noqa: E402
 
 register_all_modules(init_default_scope=True)
 logging.disable(logging.WARNING)
+
+
+def pair(name, **test_cfg):
+    """Both sides with the same weights."""
+    reference = shaken(theirs(name, **test_cfg), SIZES[0])
+    known = KNOWN["checkpoints"][name]
+    model = segmentors.create(
+        known["segmentor"], len(KNOWN["datasets"][known["dataset"]]["classes"]), **known["options"]
+    )
+    load_strictly(model, translate(reference.state_dict(), rules_for(known)), name)
+    return model.eval(), reference
 
 
 def theirs(name, **test_cfg):

@@ -5,7 +5,6 @@ True float32 on both sides, then ours in bfloat16. Memory: what a forward pass a
 of its own (Linux).
 """
 
-import gc
 import json
 import re
 import statistics
@@ -15,7 +14,7 @@ import time
 from pathlib import Path
 
 import torch
-from tests.parity.__main__ import pair
+from tests.parity.reference import pair
 
 import segmentors
 from segmentation_helpers import environment
@@ -65,7 +64,6 @@ def peak_of(label, side):
     """Bytes that a forward pass adds at its peak, after one to warm up."""
     forward, image = sides(NAMES[label])[side], torch.rand(1, 3, SIZE, SIZE)
     forward(image)
-    gc.collect()
     environment.release_memory()
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
     before = resident("VmRSS")
