@@ -73,7 +73,9 @@ def test_it_reads_well(path):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "a fresh Restart & Run All"
     assert max(cell.source.count("\n") + 1 for cell in code) <= 25
     assert "bootstrap" in code[0].metadata.get("tags", []) and len(tagged(path, "parameters")) == 1
-    assert len(cells(path, "markdown")) > 0.6 * len(code)
+    words = cells(path, "markdown")
+    assert len(words) > 0.6 * len(code)
+    assert not any(re.search(r"\\\\[a-z,]", cell.source) for cell in words), "a formula's backslash, doubled"
     for number, cell in enumerate(code, 1):
         for output in cell.outputs:
             assert output.output_type != "error" and output.get("name") != "stderr", f"cell {number}"
