@@ -83,3 +83,5 @@ if __name__ == "__main__":
     confusion = evaluate(model, loaders()[1], precision=precision)
     torch.save({"matrix": confusion.matrix, "weights": model.state_dict(), "history": history},
                f"{folder}/rank{os.environ.get('RANK', 'alone')}.pt")  # fmt: skip
+    if torch.distributed.is_initialized():  # else its threads may outlive the interpreter, which aborts
+        torch.distributed.destroy_process_group()

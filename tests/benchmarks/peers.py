@@ -3,7 +3,7 @@
 Each side is what its own users get: smp's CamVid example (FPN on ResNeXt-50, Dice, Adam, batch 32, fp32, decoding in each
 epoch), fastai's lesson (`unet_learner` on ResNet-34, batch 8, half size, cycles of 8 epochs), and notebook 10. All start from
 random weights; smp's is spared its wrong normalisation (smp#1224) and its void class. Speed: a few steps of each in turn, each
-side in a process of its own. Minutes: training alone counts; val is scored after every epoch by one confusion matrix.
+side in a process of its own. Minutes: training alone counts; val is scored after every epoch, by one confusion matrix in bf16.
 Needs SEGMENTATION_DATA with CamVid; writes results/benchmarks.json, beside what `make bench` wrote.
 """
 
@@ -44,9 +44,9 @@ class Watch:
     def __init__(self, minutes):
         self.seconds, self.limit, self.begun, self.miou = 0.0, 60 * minutes, time.perf_counter(), 0.0
 
-    def score(self, model, precision="fp32"):
+    def score(self, model):
         self.seconds += time.perf_counter() - self.begun
-        confusion = evaluate(model, DataLoader(load_dataset("camvid", "val"), 4), precision=precision)
+        confusion = evaluate(model, DataLoader(load_dataset("camvid", "val"), 4), precision="bf16")
         self.miou = confusion.miou
         print(f"{self.seconds / 60:5.1f} min: mIoU {self.miou:.3f}", file=sys.stderr, flush=True)
         if self.miou >= GOAL or self.seconds > self.limit:
@@ -125,6 +125,9 @@ def fastai_tutorial(meter, watch):
             if self.training and meter:
                 meter.step()
 
+        def before_validate(self):
+            raise fastai.CancelValidException  # the clock runs
+
         def after_epoch(self):
             watch and watch.score(Scaled(self.learn.model, divisor=64, scale=0.5))
 
@@ -154,7 +157,7 @@ def ours(meter, watch):
         if watch:
             notebook.fit = lambda *given, **settings: fit(*given, **settings | {"evaluate_every": 1})
             with mock.patch(
-                "segmentation_helpers.training.evaluate", lambda model, _, precision: watch.score(model, precision)
+                "segmentation_helpers.training.evaluate", lambda model, _, precision: watch.score(model)
             ):
                 notebook.train(notebook.improved, 15, Path(folder))
             return
