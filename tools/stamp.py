@@ -70,6 +70,10 @@ def results_table() -> str:
     return "\n".join(rows)
 
 
+def rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
 def speed_table() -> str:
     path = ROOT / "results/benchmarks.json"
     if not path.is_file():
@@ -78,7 +82,7 @@ def speed_table() -> str:
     rows = ["| what | ours | the other | ratio (least to most) |", "|---|---|---|---|"]
     for run in report["rows"] + report.get("peers", {}).get("rows", []):
         rows.append(
-            f"| {run['what']}, {run['unit']} | {run['ours_rate']:,.0f} {run['ours']} | {run['other_rate']:,.0f} {run['other']} "
+            f"| {run['what']}, {run['unit']} | {rate(run['ours_rate'])} {run['ours']} | {rate(run['other_rate'])} {run['other']} "
             f"| **{run['ratio']:.2f}** ({run['least']:.2f} to {run['most']:.2f}) |"
         )
     rows += ["", f"{report['device']}, torch {report['versions']['torch']}."]
