@@ -1,0 +1,163 @@
+"""Notebooks 11 to 14: what fastai, smp and torchvision build there, the data they are fed, and the scores they show."""
+
+import albumentations as A
+import fastai.vision.all as fastai
+import numpy as np
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
+
+from notebook_code import definitions
+from segmentation_helpers import streets
+from segmentation_helpers.datasets import check_dataset, load_dataset
+from segmentation_helpers.learner import MatrixMetric
+from segmentation_helpers.training import evaluate
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    streets.write_streets(root / "streets", counts={"train": 6, "val": 4}, size=(96, 64), progress=False)
+    return [load_dataset("streets", split, root=root) for split in ("train", "val")]
+
+
+@pytest.fixture(scope="module")
+def notebook_11(data):
+    train, valid = data
+    masks = dict(train.pairs + valid.pairs)
+    return definitions(
+        "11_unet_fastai", train_data=train, masks=masks, valid_files={image for image, _ in valid.pairs},
+        classes=train.classes, workers=0, precision="fp32", run_dir=None, encoder=fastai.resnet18,
+    )  # fmt: skip
+
+
+def test_fastais_data_block_gives_the_pictures_and_masks_of_load_dataset(data, notebook_11):
+    dls = notebook_11.data_loaders((64, 96), batch_size=2)
+    assert [len(dls.train_ds), len(dls.valid_ds)] == [6, 4]
+    by_file = {image: dataset[i] for dataset in data for i, (image, _) in enumerate(dataset.pairs)}
+    for subset in (dls.train_ds, dls.valid_ds):
+        for path, (image, mask) in zip(subset.items, subset, strict=True):
+            expected_image, expected_mask = by_file[path]
+            assert np.array_equal(np.array(mask), expected_mask)
+            assert np.array_equal(np.array(image), (255 * expected_image).round().byte().permute(1, 2, 0))
+    image, mask = dls.valid.one_batch()  # after the item and batch transforms
+    assert torch.equal(mask.as_subclass(torch.Tensor).cpu(), torch.stack([by_file[f][1] for f in dls.valid.items[:2]]))
+    assert (mask == 255).any()
+
+
+def test_what_fastai_shows_is_what_the_confusion_matrix_says(data, notebook_11):
+    dls = notebook_11.data_loaders((64, 96), batch_size=4)
+    learn = notebook_11.build_learner(dls, 11, metrics=[notebook_11.acc_camvid, MatrixMetric(11), fastai.DiceMulti()])
+    _, accuracy, miou, dice = learn.validate()
+    data[1].transform = A.Normalize(*fastai.imagenet_stats)
+    learn.model.divisor = 1
+    confusion = evaluate(learn.model, DataLoader(data[1], batch_size=3))
+    data[1].transform = None
+    assert miou == pytest.approx(confusion.miou, abs=1e-6)
+    assert accuracy == pytest.approx(confusion.pixel_accuracy, abs=1e-6), "one batch, so the mean over batches agrees"
+    without_void = np.nanmean(2 * confusion.iou.numpy() / (1 + confusion.iou.numpy()))
+    assert dice < without_void, "fastai counts what is predicted on void as wrong"
+
+
+def test_fastais_unet_has_the_classes_asked_for(notebook_11):
+    dls = notebook_11.data_loaders((64, 96), batch_size=2)
+    learn = notebook_11.build_learner(dls, 5)
+    assert learn.model.eval()(torch.rand(2, 3, 50, 70)).shape == (2, 5, 50, 70)
+    assert len(learn.splitter(learn.model)) == 3, "groups of layers for discriminative rates"
+
+
+def test_one_against_rest_changes_the_masks_and_nothing_else(data):
+    notebook = definitions("12_unet_smp")
+    train, _ = data
+    binary = notebook.one_against_rest(train, "Car")
+    assert binary.classes == ["rest", "Car"] and check_dataset(binary)[1] > 0
+    for i in range(len(train)):
+        (image, mask), (same, ids) = train.read(i), binary.read(i)
+        assert np.array_equal(image, same)
+        assert np.array_equal(ids == 1, mask == train.classes.index("Car"))
+        assert np.array_equal(ids == 255, mask == 255)
+
+
+def test_cross_entropy_of_one_channel_is_that_of_two():
+    loss = definitions("12_unet_smp").CrossEntropy()
+    logit, mask = torch.randn(2, 1, 8, 8), torch.randint(2, (2, 8, 8))
+    mask[0, 0] = 255
+    two = torch.cat([torch.zeros_like(logit), logit], 1)
+    torch.testing.assert_close(loss(logit, mask), F.cross_entropy(two, mask, ignore_index=255))
+    torch.testing.assert_close(loss(two, mask), loss(logit, mask))
+
+
+@pytest.mark.parametrize("name", ["FocalLoss", "DiceLoss", "LovaszLoss"])
+def test_smps_losses_leave_void_out(name):
+    loss = getattr(smp.losses, name)("multiclass", ignore_index=255)
+    logits, mask = torch.randn(2, 4, 16, 16), torch.randint(4, (2, 16, 16))
+    mask[:, :4] = 255
+    other = logits.clone()
+    other[:, :, :4] += torch.randn_like(other[:, :, :4])
+    torch.testing.assert_close(loss(logits, mask), loss(other, mask))
+
+
+def test_the_pyramid_by_hand_and_one_vote_alone():
+    notebook = definitions("13_fpn_smp", num_classes=7, mode="multiclass")
+    network = notebook.Padded(notebook.build("FPN")).eval()
+    image = (255 * np.random.default_rng(0).random((50, 70, 3))).astype(np.uint8)
+    assert network(torch.rand(1, 3, 50, 70)).shape == (1, 7, 50, 70)
+    maps = [notebook.vote_of(network, image, level) for level in range(4)]
+    assert all(ids.shape == (50, 70) for ids in maps)
+    assert len({ids.tobytes() for ids in maps}) == 4
+    assert not network.network.decoder.merge._forward_pre_hooks
+
+
+@pytest.fixture(scope="module")
+def notebook_14():
+    return definitions("14_deeplabv3_fastai", backbone="mobilenet_v3_large", class_weights=torch.ones(5))
+
+
+def test_deeplab_gives_two_outputs_in_training_and_one_else(notebook_14):
+    model = notebook_14.DeepLabV3(notebook_14.build(5))
+    image, mask = torch.rand(2, 3, 64, 96), torch.randint(5, (2, 64, 96))
+    out, auxiliary = model.train()(image)
+    assert out.shape == auxiliary.shape == (2, 5, 64, 96)
+    torch.testing.assert_close(
+        notebook_14.loss((out, auxiliary), mask), F.cross_entropy(out, mask) + 0.5 * F.cross_entropy(auxiliary, mask)
+    )
+    assert model.eval()(image).shape == (2, 5, 64, 96)
+    encoder, heads = notebook_14.groups(model)
+    assert len(encoder) + len(heads) == len(list(model.parameters()))
+
+
+def test_the_classifier_is_replaced_and_the_rest_stays(notebook_14):
+    network = notebook_14.build(21)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    notebook_14.replace_classifier(network, 4)
+    after = network.state_dict()
+    changed = {name for name in before if not before[name].equal(after[name])}
+    assert changed == {f"{head}.4.{kind}" for head in ("classifier", "aux_classifier") for kind in ("weight", "bias")}
+    assert network.eval()(torch.rand(1, 3, 64, 64))["out"].shape[1] == 4
+
+
+def test_halving_the_output_stride_keeps_weights_and_centre(notebook_14):
+    network = notebook_14.set_rates(notebook_14.build(5), (2, 4, 6)).eval()
+    image = torch.rand(1, 3, 128, 128)
+    coarse = network.backbone(image)["out"]
+    notebook_14.halve_output_stride(network)
+    fine = network.backbone(image)["out"]
+    assert [2 * side for side in coarse.shape[-2:]] == list(fine.shape[-2:])
+    assert [view[0].dilation for view in network.classifier[0].convs[1:4]] == [(4, 4), (8, 8), (12, 12)]
+    # every second position sees the same pixels with the same weights; the means of squeeze-and-excitation differ a bit
+    torch.testing.assert_close(fine[..., ::2, ::2], coarse, rtol=0.2, atol=0.2 * float(coarse.detach().std()))
+
+
+@pytest.mark.parametrize(("rate", "side"), [(1, 8), (3, 8), (8, 8), (20, 8)])
+def test_share_of_weights_that_touch(notebook_14, rate, side):
+    counted = F.conv2d(torch.ones(1, 1, side, 2 * side), torch.ones(1, 1, 3, 3), padding=rate, dilation=rate).mean() / 9
+    assert notebook_14.touching(rate, side, 2 * side) == pytest.approx(float(counted))
+
+
+def test_influence_is_the_receptive_field(notebook_14):
+    moved = notebook_14.influence(nn.Conv2d(3, 2, 3, padding=4, dilation=4), size=(32, 40))
+    rows, columns = moved.nonzero()
+    assert np.ptp(rows) == np.ptp(columns) == 8 + 8, "the kernel's, and 9 x 9 for the smoothing"
