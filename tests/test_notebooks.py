@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
 import torch
 from nbclient import NotebookClient
@@ -81,6 +82,14 @@ def test_it_reads_well(path):
             assert output.output_type != "error" and output.get("name") != "stderr", f"cell {number}"
             text = json.dumps(output)
             assert not re.search(r"Warning|/(root|home|work|tmp|Users)/", text), f"cell {number}"
+
+
+@each_notebook
+def test_papermill_knows_every_setting(path):
+    """It reads `name = value`, one a line, and warns of a `-p` that it does not find."""
+    assigned = [node.targets for node in ast.parse(tagged(path, "parameters")[0].source).body]
+    names = {target.id for targets in assigned for target in targets}
+    assert set(papermill.inspect_notebook(str(path))) == names >= {"smoke_test", "seed", "run_dir", "evaluate_on"}
 
 
 @each_notebook

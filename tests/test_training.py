@@ -441,3 +441,12 @@ def test_memory_held_in_a_cycle_is_released():
 def test_best_precision_is_a_measured_answer():
     assert environment.best_precision() in ("fp32", "bf16")
     assert environment.available_cpus() >= 1
+
+
+def test_a_run_folder_is_as_given_or_named_after_its_notebook(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    assert environment.run_folder("a") == tmp_path / "runs/a"
+    assert environment.run_folder("a", "runs/b") == tmp_path / "runs/b", "text, seen from the root"
+    assert environment.run_folder("a", tmp_path / "c", smoke_test=True) == tmp_path / "c"
+    assert not environment.run_folder("a", smoke_test=True).is_relative_to(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "c", "runs"]

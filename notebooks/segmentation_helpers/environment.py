@@ -192,11 +192,11 @@ def data_roots() -> list[Path]:
     return [data_root()] + (sorted(p for p in attached.iterdir() if p.is_dir()) if attached.is_dir() else [])
 
 
-def run_folder(notebook: str, *, smoke_test: bool = False) -> Path:
-    """`runs/<notebook>` at the repository's root; a fresh temporary folder in smoke mode."""
-    if smoke_test:
+def run_folder(notebook: str, given=None, *, smoke_test: bool = False) -> Path:
+    """The folder `given`, seen from the repository's root; else `runs/<notebook>` there, in smoke mode a fresh temporary one."""
+    if smoke_test and given is None:
         return Path(tempfile.mkdtemp(prefix=f"{notebook}-"))
-    folder = ROOT / "runs" / notebook
+    folder = ROOT / (given or Path("runs", notebook))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
