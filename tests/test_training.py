@@ -448,5 +448,7 @@ def test_a_run_folder_is_as_given_or_named_after_its_notebook(tmp_path, monkeypa
     assert environment.run_folder("a") == tmp_path / "runs/a"
     assert environment.run_folder("a", "runs/b") == tmp_path / "runs/b", "text, seen from the root"
     assert environment.run_folder("a", tmp_path / "c", smoke_test=True) == tmp_path / "c"
-    assert not environment.run_folder("a", smoke_test=True).is_relative_to(tmp_path)
+    temporary = environment.run_folder("a", smoke_test=True)
+    temporary.rmdir()
+    assert not temporary.is_relative_to(tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "c", "runs"]
