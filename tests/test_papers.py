@@ -1,4 +1,4 @@
-"""Notebook 20: the focal loss, and a folder predicted; and the odd sets of VOC that must be read or refused."""
+"""Notebooks 20 to 22: layers and parameters as in the papers, sizes, losses, and the odd data sets that they must read."""
 
 import numpy as np
 import pytest
@@ -16,6 +16,18 @@ from segmentation_helpers.datasets import DatasetError, load_dataset, voc_palett
 @pytest.fixture(scope="module")
 def notebook_20():
     return definitions("20_unet_camvid", palette=np.arange(33, dtype=np.uint8).reshape(11, 3))
+
+
+@pytest.fixture(scope="module")
+def notebook_21(tmp_path_factory):
+    return definitions("21_unet_voc2007", seed=0)
+
+
+@pytest.fixture(scope="module")
+def notebook_22():
+    return definitions(
+        "22_fcn_vgg16_road", seed=0, encoder_width=4, classifier_width=8, batch_norm=True, mean=None, std=None
+    )
 
 
 # The focal loss -------------------------------------------------------------------------------------------------------
@@ -65,6 +77,106 @@ def test_a_folder_is_predicted_with_ids_and_colours(notebook_20, tmp_path, capsy
         notebook_20.predict_folder(model, tmp_path, tmp_path / "out")
 
 
+# The U-Net of the paper -----------------------------------------------------------------------------------------------
+
+
+def test_the_papers_unet_has_its_layers_parameters_and_sizes(notebook_21):
+    with torch.device("meta"):
+        network = notebook_21.PaperUNet(21)
+        sizes = {size: network(torch.empty(1, 3, size, size)).shape[-1] for size in (572, 284, 188)}
+    assert sizes == {572: 388, 284: 100, 188: 4}
+    convolutions = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))]
+    assert len(convolutions) == 23
+    assert sum(p.numel() for p in network.parameters()) == 31_033_045
+
+
+def reach(network, image, row):
+    """First and last row of the input that the output's `row` depends on; all weights positive, so nothing cancels."""
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.constant_(layer.weight, 1 / layer.weight[0].numel())
+            nn.init.zeros_(layer.bias)
+    network(image)[0, 0, row, row].backward()
+    rows = image.grad.abs().sum((0, 1, 3)).nonzero().flatten()
+    return int(rows.min()), int(rows.max())
+
+
+@pytest.mark.parametrize("row", [112, 117, 122, 127])
+def test_the_papers_receptive_field_is_what_a_tile_of_16_pixels_needs(notebook_21, row):
+    image = torch.rand(1, 3, 412, 412, dtype=torch.float64, requires_grad=True)
+    first, last = reach(notebook_21.PaperUNet(2, width=1).double().eval(), image, row)
+    assert 188 <= last - first + 1 <= 204
+    assert 112 <= first and last < 112 + 16 + 188  # of the tile whose output begins at row 112
+
+
+def test_he_initialisation(notebook_21):
+    layer = notebook_21.double_conv(64, 128)[0]
+    assert float(layer.weight.detach().std()) == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.03)
+    assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("size", [(110, 131), (128, 160)])
+def test_whole_pictures_of_any_size(notebook_21, padding, size):
+    network = notebook_21.Mirrored(notebook_21.PaperUNet(3, width=2, padding=padding)).eval()
+    assert network(torch.rand(1, 3, *size)).shape == (1, 3, *size)
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_tiles_fit_without_a_seam(notebook_21, size):
+    network, image = notebook_21.PaperUNet(3, width=2).eval(), torch.rand(1, 3, 120, 150)
+    whole = notebook_21.Mirrored(network).eval()(image)
+    torch.testing.assert_close(
+        notebook_21.tiled(network, notebook_21.centred(image), size), whole, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_border_weights_are_the_formula(notebook_21):
+    objects = np.zeros((9, 20), np.uint8)
+    objects[:, :5], objects[:, 15:], objects[0, 10] = 1, 2, 255
+    weights = notebook_21.border_weights(objects)
+    column = np.arange(20)
+    to_first, to_second = np.maximum(column - 4, 0), np.maximum(15 - column, 0)
+    expected = 10 * np.exp(-((to_first + to_second) ** 2) / 50)
+    np.testing.assert_allclose(weights[4], expected, atol=0.05)
+    assert not notebook_21.border_weights(np.zeros((4, 4), np.uint8)).any()
+
+
+def test_class_weights_are_one_in_the_mean_and_go_with_the_root_of_rarity(notebook_21):
+    counts = np.array([900, 100, 0, 25])
+    weights = notebook_21.class_weights(counts)
+    assert (weights * counts).sum() / counts.sum() == pytest.approx(1)
+    assert weights[1] / weights[0] == pytest.approx(3) and weights[3] / weights[1] == pytest.approx(2)
+
+
+def test_image_mask_and_weights_are_augmented_together(notebook_21, tmp_path):
+    import albumentations as A
+
+    streets.write_voc(tmp_path, counts={"train": 3}, size=(96, 72))
+    data = load_dataset("voc2007", "train", root=tmp_path, cache=True)
+    flip = A.Compose([A.HorizontalFlip(p=1.0)], additional_targets={"weights": "mask"})
+    balance = np.arange(1, 22, dtype=np.float32)
+    weighted = notebook_21.Weighted(data, balance, flip)
+    for i in range(3):
+        image, target = weighted[i]
+        raw, mask = data.read(i)
+        assert np.array_equal((255 * image).round().byte().permute(1, 2, 0), raw[:, ::-1])
+        assert np.array_equal(target[0].numpy(), mask[:, ::-1])
+        weights = balance[np.where(mask == 255, 0, mask)] + notebook_21.border_weights(notebook_21.objects_of(data, i))
+        assert np.array_equal(target[1].numpy(), weights[:, ::-1])
+
+
+def test_the_loss_crops_weighs_and_leaves_void_out(notebook_21):
+    logits, ids = torch.randn(1, 4, 6, 6), torch.randint(4, (1, 10, 10)).float()
+    weights = torch.ones(1, 10, 10)
+    middle = ids[:, 2:8, 2:8].long()
+    loss = notebook_21.weighted_cross_entropy(logits, torch.stack([ids, weights], 1))
+    torch.testing.assert_close(loss, F.cross_entropy(logits, middle))
+    weights[:, 2:5], ids[:, 5:] = 3.0, 255
+    loss = notebook_21.weighted_cross_entropy(logits, torch.stack([ids, weights], 1))
+    torch.testing.assert_close(loss, F.cross_entropy(logits[:, :, :3], middle[:, :3]))
+
+
 # VOC, the odd ones too ------------------------------------------------------------------------------------------------
 
 
@@ -99,3 +211,66 @@ def test_a_mask_of_255_everywhere_and_a_palette_with_holes(voc):
     data = load_dataset("voc2007", "train", root=voc.parent.parent)
     assert (data.read(0)[1] == 255).all()
     assert np.array_equal(data.read(1)[1], ids)
+
+
+# FCN ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("stride", "parameters"), [(32, 136_152_917), (16, 134_815_994), (8, 134_489_759)])
+def test_fcn_has_the_papers_parameters(notebook_22, stride, parameters):
+    with torch.device("meta"):
+        network = notebook_22.FCN(21, stride)
+        assert sum(p.numel() for p in network.parameters()) == parameters
+        assert network(torch.empty(1, 3, 64, 96)).shape == (1, 21, 64, 96)
+
+
+def test_a_score_of_fcn_sees_404_pixels(notebook_22):
+    network = notebook_22.FCN(1, 32, width=1, classifier_width=1)
+    means = [nn.AvgPool2d(2) if isinstance(layer, nn.MaxPool2d) else layer for layer in network.features]
+    scores = nn.Sequential(*means, network.classifier).double().eval()  # means, for a maximum hears one pixel only
+    image = torch.rand(1, 3, 640, 640, dtype=torch.float64, requires_grad=True)
+    first, last = reach(scores, image, row=10)
+    assert last - first + 1 == 404
+
+
+@pytest.mark.parametrize("factor", [2, 8, 16, 32])
+def test_transposed_convolutions_begin_as_bilinear_interpolation(notebook_22, factor):
+    scores = torch.rand(1, 3, 5, 6)
+    enlarged = notebook_22.bilinear(3, factor)(scores)
+    expected = F.interpolate(scores, scale_factor=factor, mode="bilinear")
+    assert enlarged.shape == expected.shape
+    inside = (..., slice(factor // 2, -factor // 2), slice(factor // 2, -factor // 2))
+    torch.testing.assert_close(enlarged[inside], expected[inside])
+
+
+def test_a_16s_begins_as_the_32s_that_it_came_from_and_an_8s_as_the_16s(notebook_22):
+    image = torch.rand(1, 3, 96, 128)
+    networks = [notebook_22.build(4, 32).eval()]
+    for stride in (16, 8):
+        networks.append(notebook_22.build(4, stride, start=networks[-1]).eval())
+    scores = [network(image)[..., 40:-40, 40:-40] for network in networks]
+    for finer, coarser in zip(scores[1:], scores, strict=False):
+        torch.testing.assert_close(finer, coarser, rtol=0.05, atol=0.05 * float(coarser.std()))
+
+
+def test_the_first_dense_layer_of_vgg16_is_its_7_x_7_convolution(notebook_22):
+    dense = nn.Linear(8 * 49, 5)
+    convolution = nn.Conv2d(8, 5, 7)
+    convolution.load_state_dict({"weight": dense.weight.view(5, 8, 7, 7), "bias": dense.bias})
+    features = torch.rand(2, 8, 7, 7)
+    torch.testing.assert_close(convolution(features).flatten(1), dense(features.flatten(1)))
+
+
+def test_carlas_folders_are_read_by_the_red_channel(tmp_path):
+    rng = np.random.default_rng(0)
+    for folder in ("CameraRGB", "CameraSeg"):
+        (tmp_path / folder).mkdir()
+    for number in range(5):
+        ids = rng.integers(0, 13, (12, 16), dtype=np.uint8)
+        Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).save(tmp_path / f"CameraRGB/{number}.png")
+        Image.fromarray(np.stack([ids, 0 * ids, 0 * ids], -1)).save(tmp_path / f"CameraSeg/{number}.png")
+    notebook = definitions("22_fcn_vgg16_road", dataset="carla", root=tmp_path, few=None, seed=0)
+    train, valid = notebook.load("train"), notebook.load("val")
+    assert [len(train), len(valid)] == [4, 1]
+    ids = np.array(Image.open(tmp_path / "CameraSeg/4.png"))[..., 0]
+    assert np.array_equal(valid.read(0)[1], np.isin(ids, (6, 7)))
