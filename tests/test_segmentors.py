@@ -21,6 +21,7 @@ from segmentors.deeplabv3 import ASPP
 from segmentors.fastfcn import JPU
 from segmentors.fcn import auxiliary, enlarge
 from segmentors.pspnet import PyramidPooling
+from segmentors.unet import Up, twice
 
 SMALL = {  # a small one of each kind, and of each kind of head
     "fcn": ("fcn", {"encoder": "resnet18"}), "unet": ("unet", {"width": 4}), "pspnet": ("pspnet", {"encoder": "resnet18"}),
@@ -196,6 +197,20 @@ def test_a_loaded_model_knows_its_classes_and_how_it_wants_images(tmp_path, monk
     assert [round(255 * value, 3) for value in loaded.mean] == [123.675, 116.28, 103.53]
 
 
+def test_fine_tuning_begins_with_a_checkpoints_weights_and_with_its_mean(tmp_path, monkeypatch):
+    name = "segformer_mit-b0_8xb2-160k_ade20k-512x512"
+    published = segmentors.create("segformer", 150)
+    path = saved(tmp_path, published.state_dict())
+    monkeypatch.setattr(segmentors, "translate", lambda state, rules: state)
+    monkeypatch.setattr(segmentors, "fetch", lambda checkpoint: path)
+    model, theirs = segmentors.create("segformer", 3, weights=name), published.state_dict()
+    other = {key for key, value in model.state_dict().items() if not torch.equal(value, theirs[key])}
+    assert other and all("classify" in key for key in other)
+    assert [round(255 * value, 2) for value in model.std] == [58.4, 57.12, 57.38] and model.tile is None
+    with pytest.raises(ValueError, match="is a segformer, not a setr"):
+        segmentors.create("setr", 3, weights=name)
+
+
 # References -----------------------------------------------------------------------------------------------------------
 
 
@@ -237,6 +252,18 @@ def test_criss_cross_attention_is_the_plain_loop():
     x = torch.randn(2, 16, 5, 4)
     with torch.inference_mode():
         torch.testing.assert_close(layer(x), attended(layer, x), rtol=1e-4, atol=1e-5)
+
+
+def test_narrowing_before_enlarging_is_the_same_in_inference_and_not_done_in_training():
+    up = perturbed(Up(4))
+    conv, norm, relu = up.narrow
+    x, skip = torch.randn(2, 8, 5, 7), torch.randn(2, 4, 10, 14)
+    plain = up.mix(torch.cat([skip, relu(norm(conv(twice(x))))], dim=1))
+    torch.testing.assert_close(up(x, skip), plain, rtol=1e-4, atol=1e-5)
+    seen = []
+    norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[-2:]))
+    up(x, skip), up.train()(x, skip)
+    assert seen == [(5, 7), (10, 14)]
 
 
 def test_joint_pyramid_upsampling_is_the_plain_loop():

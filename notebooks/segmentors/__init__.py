@@ -36,7 +36,8 @@ def create(name, num_classes, *, encoder=None, weights=None, **options) -> nn.Mo
         encoder: the name of a timm model, where the segmentor has an encoder to choose ("mit_b0" to "mit_b5" for
             SegFormer); default: the class's own.
         weights: None for random ones; "imagenet" for timm's on the encoder (downloads); or the name of a checkpoint,
-            whose weights are taken but for the layers that give class scores, to fine-tune on other classes.
+            whose weights are taken but for the layers that give class scores, to fine-tune on other classes. The model
+            then knows the `mean`, `std`, `tile` and `stride` that it was trained with.
         options: the class's other arguments, such as SETR's `decoder`.
 
     Raises ValueError naming what there is, for an unknown name.
@@ -67,9 +68,7 @@ def load(checkpoint, *, file=None) -> nn.Module:
     path = fetch(checkpoint, file)
     load_strictly(model, translate(read_state(path), rules_for(known)), path)
     model.classes, model.palette = list(data["classes"]), np.array(data["palette"], np.uint8)
-    model.mean, model.std = ([value / 255 for value in known[key]] for key in ("mean", "std"))
-    model.tile, model.stride = known.get("tile"), known.get("stride")
-    return model.eval()
+    return _as_published(model, known).eval()
 
 
 def available() -> list[dict]:
@@ -111,4 +110,11 @@ def _start_from(checkpoint, name, num_classes):
     load_strictly(old, translate(read_state(path), rules_for(known)), path)
     weights = model.state_dict()
     model.load_state_dict({k: v if v.shape == weights[k].shape else weights[k] for k, v in old.state_dict().items()})
+    return _as_published(model, known)
+
+
+def _as_published(model, known):
+    """Tells the model how it wants its images, for `predict`."""
+    model.mean, model.std = ([value / 255 for value in known[key]] for key in ("mean", "std"))
+    model.tile, model.stride = known.get("tile"), known.get("stride")
     return model

@@ -9,6 +9,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 
 def conv_bn_relu(in_channels, out_channels, size=3):
@@ -23,7 +24,12 @@ def resize(x, size):
 
 
 class Tokens(nn.Module):
-    """timm's vision transformer: image (B, 3, H, W) -> features (B, C, H/16, W/16) after the blocks `taps`."""
+    """timm's vision transformer: image (B, 3, H, W) -> features (B, C, H/16, W/16) after the blocks `taps`.
+
+    With `checkpointing` set, training computes each block's inside twice instead of keeping it: time for memory.
+    """
+
+    checkpointing = False
 
     def __init__(self, vit, taps, mode, keep_class_token=True):
         super().__init__()
@@ -47,7 +53,7 @@ class Tokens(nn.Module):
         x = x + self.positions_for(size)
         x = x if self.keep else x[:, 1:]
         for number, block in enumerate(self.blocks):
-            x = block(x)
+            x = checkpoint(block, x, use_reentrant=False) if self.checkpointing and self.training else block(x)
             if number in self.taps:
                 maps.append(x[:, int(self.keep) :].transpose(1, 2).unflatten(2, size))
         return maps

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import torch
-from tests.parity.reference import pair
+from tests.parity.reference import KNOWN, pair
 
 import segmentors
 from segmentation_helpers import environment
@@ -76,7 +76,10 @@ def compare(label):
     for forward in forwards.values():
         forward(image)
     times = [{side: seconds(forward, image) for side, forward in forwards.items()} for _ in range(ROUNDS)]
-    row = {"segmentor": label, "seconds": {s: round(statistics.median(t[s] for t in times), 4) for s in forwards}}
+    row = {
+        "segmentor": label, "architecture": KNOWN["checkpoints"][NAMES[label]]["segmentor"],
+        "seconds": {side: round(statistics.median(t[side] for t in times), 4) for side in forwards},
+    }  # fmt: skip
     for side in ("ours", "bf16"):
         ratios = sorted(t["mmseg"] / t[side] for t in times)
         row[side] = {
