@@ -99,7 +99,28 @@ def speed_table() -> str:
             f"| {run['notebook']} | {run['seconds']:.0f} | {run['peak_bytes'] / 1e9:.2f} GB |"
             for run in report["notebooks"]
         ]
-    return "\n".join(rows)
+    return "\n".join(rows + segmentors_table(report.get("segmentors")))
+
+
+def segmentors_table(report) -> list[str]:
+    if not report:
+        return []
+    rows = [
+        "", f"The ten segmentors against MMSegmentation 1.2.2 (`make bench-segmentors`): one image of {report['size']} x "
+        f"{report['size']}, the same weights, medians of {report['rounds']} interleaved rounds on {report['device']}; memory is "
+        "what a forward pass adds at its peak.", "",
+        "| segmentor | MMSegmentation | ours, fp32 | ours, bf16 | memory, theirs | ours |", "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for run in report["rows"]:
+        seconds, peaks = run["seconds"], run.get("peak_bytes", {})
+        cells = [
+            f"{seconds['mmseg']:.2f} s",
+            *(f"{seconds[s]:.2f} s, **{run[s]['ratio']:.2f}x**" for s in ("ours", "bf16")),
+        ]
+        cells += [f"{peaks[side] / 1e6:.0f} MB" if side in peaks else "" for side in ("mmseg", "ours")]
+        rows.append(f"| {run['segmentor']} | {' | '.join(cells)} |")
+    mean = report["geometric_mean"]
+    return [*rows, "", f"Geometric mean: {mean['ours']:.2f}x in fp32, {mean['bf16']:.2f}x in bf16."]
 
 
 def derived() -> dict[Path, str]:
