@@ -251,7 +251,7 @@ def test_a_16s_begins_as_the_32s_that_it_came_from_and_an_8s_as_the_16s(notebook
         networks.append(notebook_22.build(4, stride, start=networks[-1]).eval())
     scores = [network(image)[..., 40:-40, 40:-40] for network in networks]
     for finer, coarser in zip(scores[1:], scores, strict=False):
-        torch.testing.assert_close(finer, coarser, rtol=0.05, atol=0.05 * float(coarser.std()))
+        torch.testing.assert_close(finer, coarser, rtol=0.05, atol=0.05 * coarser.std().item())
 
 
 def test_the_first_dense_layer_of_vgg16_is_its_7_x_7_convolution(notebook_22):
