@@ -1,5 +1,6 @@
 """Notebooks 20 to 22: layers and parameters as in the papers, sizes, losses, and the odd data sets that they must read."""
 
+import albumentations as A
 import numpy as np
 import pytest
 import torch
@@ -19,7 +20,7 @@ def notebook_20():
 
 
 @pytest.fixture(scope="module")
-def notebook_21(tmp_path_factory):
+def notebook_21():
     return definitions("21_unet_voc2007", seed=0)
 
 
@@ -151,8 +152,6 @@ def test_class_weights_are_one_in_the_mean_and_go_with_the_root_of_rarity(notebo
 
 
 def test_image_mask_and_weights_are_augmented_together(notebook_21, tmp_path):
-    import albumentations as A
-
     streets.write_voc(tmp_path, counts={"train": 3}, size=(96, 72))
     data = load_dataset("voc2007", "train", root=tmp_path, cache=True)
     flip = A.Compose([A.HorizontalFlip(p=1.0)], additional_targets={"weights": "mask"})
@@ -228,7 +227,7 @@ def test_fcn_has_the_papers_parameters(notebook_22, stride, parameters):
 def test_a_score_of_fcn_sees_404_pixels(notebook_22):
     network = notebook_22.FCN(1, 32, width=1, classifier_width=1)
     means = [nn.AvgPool2d(2) if isinstance(layer, nn.MaxPool2d) else layer for layer in network.features]
-    scores = nn.Sequential(*means, network.classifier).double().eval()  # for the same reason
+    scores = nn.Sequential(*means, network.classifier).double().eval()  # a maximum hears one pixel only
     image = torch.rand(1, 3, 640, 640, dtype=torch.float64, requires_grad=True)
     first, last = reach(scores, image, row=10)
     assert last - first + 1 == 404
@@ -252,14 +251,6 @@ def test_a_16s_begins_as_the_32s_that_it_came_from_and_an_8s_as_the_16s(notebook
     scores = [network(image)[..., 40:-40, 40:-40] for network in networks]
     for finer, coarser in zip(scores[1:], scores, strict=False):
         torch.testing.assert_close(finer, coarser, rtol=0.05, atol=0.05 * coarser.std().item())
-
-
-def test_the_first_dense_layer_of_vgg16_is_its_7_x_7_convolution(notebook_22):
-    dense = nn.Linear(8 * 49, 5)
-    convolution = nn.Conv2d(8, 5, 7)
-    convolution.load_state_dict({"weight": dense.weight.view(5, 8, 7, 7), "bias": dense.bias})
-    features = torch.rand(2, 8, 7, 7)
-    torch.testing.assert_close(convolution(features).flatten(1), dense(features.flatten(1)))
 
 
 def test_carlas_folders_are_read_by_the_red_channel(tmp_path):

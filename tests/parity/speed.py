@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 
 import torch
-from tests.parity.reference import KNOWN, pair
+from tests.parity.reference import pair
 
 import segmentors
 from segmentation_helpers import environment
+from segmentors.checkpoints import KNOWN
 
 ROUNDS, SIZE = 5, 512
 NAMES = {
