@@ -222,6 +222,14 @@ def test_split_takes_every_fifth(folder_of_pairs):
         own(folder_of_pairs, split="test")
 
 
+def test_a_limit_takes_pictures_from_all_over_the_list(folder_of_pairs):
+    names = {n: [image.stem for image, _ in own(folder_of_pairs, limit=n).pairs] for n in (1, 2, 4, 10, 11)}
+    assert names[1] == ["p0"] and names[2] == ["p0", "p5"] and names[4] == ["p0", "p2", "p5", "p7"]
+    assert names[10] == names[11] == [f"p{i}" for i in range(10)]
+    with pytest.raises(DatasetError, match="no pictures"):
+        own(folder_of_pairs, limit=0)
+
+
 def test_mapping_of_ids_and_colours(folder_of_pairs):
     direct = own(folder_of_pairs)
     for image, mask in direct.pairs:

@@ -105,6 +105,28 @@ def test_training_and_inference_paths_agree(kind):
 
 
 @pytest.mark.parametrize("kind", SMALL)
+def test_auxiliary_heads_speak_in_training_alone(kind):
+    model, image = segmentors.WithAuxiliary(small(kind)), torch.rand(2, 3, 64, 96)
+    outputs = model.train()(image)
+    alone = model.eval()(image)
+    if kind == "fastfcn-encoding":
+        *outputs, presence = outputs
+        assert presence.shape == (2, 5)
+    assert {x.shape for x in outputs} == {alone.shape} == {(2, 5, 64, 96)}
+    expected = {"segmenter": 1, "segformer": 1, "setr": 5 if "mla" in kind else 4}.get(kind.split("-")[0], 2)
+    assert len(outputs) == expected
+    torch.testing.assert_close(alone, model.segmentor(image))
+
+
+def test_the_mean_of_published_weights_outlives_auxiliary_heads():
+    model = small("unet")
+    assert segmentors.WithAuxiliary(model).mean == (0.485, 0.456, 0.406)
+    model.mean, model.std = [0.5, 0.5, 0.5], [0.25, 0.25, 0.25]
+    known = segmentors.WithAuxiliary(model)
+    assert known.mean == model.mean and known.std == model.std
+
+
+@pytest.mark.parametrize("kind", SMALL)
 def test_for_inference_folds_every_norm_and_changes_no_logits(kind):
     model, image = perturbed(small(kind)), torch.rand(1, 3, 97, 131)
     faster = segmentors.for_inference(model)

@@ -180,13 +180,16 @@ class SegmentationDataset(Dataset):
     `set_epoch` was called (`fit` does so: workers, epochs and resumed runs all agree), else from torch's generator.
 
     Args: `pairs` of (image path, mask path); `decode`, which turns a mask path into uint8 class ids; `cache` keeps the
-    decoded pictures in memory, 4 bytes a pixel (CamVid's train split at 480 x 360: 254 MB); `limit` takes the first few.
+    decoded pictures in memory, 4 bytes a pixel (CamVid's train split at 480 x 360: 254 MB); `limit` takes
+    that many, evenly spread over the list, for neighbouring frames of a video are nearly the same.
     """
 
     ignore_index = IGNORE_INDEX
 
     def __init__(self, pairs, classes, palette, decode, *, transform=None, cache=False, seed=0, limit=None):
-        self.pairs = [(Path(image), Path(mask)) for image, mask in pairs][:limit]
+        self.pairs = [(Path(image), Path(mask)) for image, mask in pairs]
+        if limit is not None and limit < len(self.pairs):
+            self.pairs = [self.pairs[i * len(self.pairs) // limit] for i in range(limit)]
         self.classes = list(classes)
         self.palette = np.asarray(palette, np.uint8).reshape(-1, 3)
         if not self.pairs:

@@ -1,6 +1,7 @@
 """Ten segmentors in plain PyTorch, one file each, and everybody's published weights for them.
 
-`create` builds one, `load` gives one with published weights, `available` lists those, `for_inference` makes one faster.
+`create` builds one, `load` gives one with published weights, `available` lists those, `WithAuxiliary` shows one to
+`fit`, `for_inference` makes one faster.
 """
 
 import numpy as np
@@ -20,7 +21,7 @@ from .speed import for_inference
 from .unet import UNet
 from .upernet import UPerNet
 
-__all__ = ["SEGMENTORS", "CheckpointError", "available", "create", "for_inference", "load"]
+__all__ = ["SEGMENTORS", "CheckpointError", "WithAuxiliary", "available", "create", "for_inference", "load"]
 
 SEGMENTORS = {
     "fcn": FCN, "unet": UNet, "pspnet": PSPNet, "deeplabv3": DeepLabV3, "upernet": UPerNet, "ccnet": CCNet,
@@ -78,6 +79,25 @@ def available() -> list[dict]:
          "parameters": known["parameters"], "megabytes": known["megabytes"]}
         for name, known in KNOWN["checkpoints"].items()
     ]  # fmt: skip
+
+
+class WithAuxiliary(nn.Module):
+    """A segmentor for `fit`: image (B, 3, H, W) -> logits (B, num_classes, H, W); in training a tuple of them, the
+    segmentor's own first, then what its `forward_with_auxiliary` adds.
+
+    `mean` and `std`, for `predict`, are the segmentor's, else ImageNet's.
+    """
+
+    divisor = 1
+
+    def __init__(self, segmentor):
+        super().__init__()
+        self.segmentor = segmentor
+        self.mean = getattr(segmentor, "mean", timm.data.IMAGENET_DEFAULT_MEAN)
+        self.std = getattr(segmentor, "std", timm.data.IMAGENET_DEFAULT_STD)
+
+    def forward(self, image):
+        return self.segmentor.forward_with_auxiliary(image) if self.training else self.segmentor(image)
 
 
 def _known(checkpoint):
