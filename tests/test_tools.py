@@ -105,7 +105,7 @@ def test_a_run_of_an_unknown_notebook_names_those_there_are():
 
 
 def test_the_readmes_lines_for_your_own_data_work(folder_of_pairs):
-    code = re.search(r"## Your own data.*?```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    code = re.search(r"## Use your own data.*?```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
     run = subprocess.run([sys.executable, "-c", code], cwd=folder_of_pairs, capture_output=True, text=True,
                          env=os.environ | {"PYTHONPATH": str(ROOT / "notebooks")})  # fmt: skip
     assert run.returncode == 0, run.stderr
