@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from segmentation_helpers import datasets, environment, streets
+import streets
+from segmentation_helpers import datasets, environment
 from segmentation_helpers.datasets import (
     CAMVID32_CLASSES,
     CAMVID32_COLOURS,
@@ -26,6 +27,7 @@ from segmentation_helpers.datasets import (
     load_dataset,
     voc_palette,
 )
+from streets import data
 
 SPLITS = json.loads(CAMVID_SPLITS.read_text())
 CLASSES = ["ground", "plant", "stone"]
@@ -176,7 +178,7 @@ def test_streets_are_drawn_on_the_spot_and_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SEGMENTATION_DATA", str(tmp_path))
     draw = streets.write_streets
     monkeypatch.setattr(
-        streets, "write_streets", lambda folder: draw(folder, counts=dict(train=3, val=2, test=1), size=(60, 45))
+        data, "write_streets", lambda folder: draw(folder, counts=dict(train=3, val=2, test=1), size=(60, 45))
     )
     train = load_dataset("streets", "train")
     assert (
@@ -184,11 +186,11 @@ def test_streets_are_drawn_on_the_spot_and_once(tmp_path, monkeypatch, capsys):
     )
     image, mask = train[0]
     assert image.shape == (3, 45, 60) and image.dtype == torch.float32 and mask.dtype == torch.int64
-    monkeypatch.setattr(streets, "write_streets", lambda folder: pytest.fail("drawn twice"))
+    monkeypatch.setattr(data, "write_streets", lambda folder: pytest.fail("drawn twice"))
     assert len(load_dataset("streets", "val")) == 2
-    monkeypatch.setattr(streets, "VERSION", "another")
+    monkeypatch.setattr(data, "VERSION", "another")
     monkeypatch.setattr(
-        streets, "write_streets", lambda folder: draw(folder, counts=dict(train=4, val=2, test=1), size=(60, 45))
+        data, "write_streets", lambda folder: draw(folder, counts=dict(train=4, val=2, test=1), size=(60, 45))
     )
     assert len(load_dataset("streets", "train")) == 4, "another version of the scenes is drawn anew"
     assert sorted(p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")) == ["streets"]

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
+import streets
 from notebook_code import definitions
-from segmentation_helpers import streets
 from segmentation_helpers.datasets import check_dataset, load_dataset
 from segmentation_helpers.learner import MatrixMetric
 from segmentation_helpers.training import evaluate

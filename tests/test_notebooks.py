@@ -15,8 +15,8 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
+import streets
 from notebook_code import run_in_smoke_mode
-from segmentation_helpers import streets
 from segmentation_helpers.environment import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

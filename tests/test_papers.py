@@ -9,8 +9,8 @@ from PIL import Image
 from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
+import streets
 from notebook_code import definitions
-from segmentation_helpers import streets
 from segmentation_helpers.datasets import DatasetError, load_dataset, voc_palette
 
 

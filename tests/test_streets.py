@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmentation_helpers import streets
-from segmentation_helpers.streets import draw_street, write_stanford_background, write_streets, write_voc
+from streets import draw_street, write_stanford_background, write_streets, write_voc, writers
 
 # CamVid's train split, % of all pixels, classes 0-10 and void
 CAMVID_SHARES = np.array([16.85, 23.26, 0.98, 31.66, 4.49, 9.72, 1.17, 1.13, 5.87, 0.64, 0.29, 3.95])
@@ -138,8 +137,8 @@ def test_camvid_layout(camvid_folder):
 
 
 def test_splits_and_data_sets_have_seeds_of_their_own():
-    most = streets.SCENES_PER_SPLIT
-    ranges = sorted((streets.scene_seed(seed, split, 0), streets.scene_seed(seed, split, most - 1))
+    most = writers.SCENES_PER_SPLIT
+    ranges = sorted((writers.scene_seed(seed, split, 0), writers.scene_seed(seed, split, most - 1))
                     for seed in range(3) for split in range(10))  # fmt: skip
     assert all(last < first for (_, last), (first, _) in zip(ranges, ranges[1:], strict=False))
     with pytest.raises(ValueError, match="count"):

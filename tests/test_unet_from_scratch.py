@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import streets
 from notebook_code import definitions
-from segmentation_helpers import streets
 from segmentation_helpers.datasets import check_dataset, load_dataset
 from segmentation_helpers.inference import forward_padded
 

@@ -23,7 +23,8 @@ import torch.nn.functional as F
 from tests.notebook_code import run_in_smoke_mode
 from torch.utils.data import DataLoader
 
-from segmentation_helpers import environment, streets
+import streets
+from segmentation_helpers import environment
 from segmentation_helpers.datasets import load_dataset
 from segmentation_helpers.training import fit
 

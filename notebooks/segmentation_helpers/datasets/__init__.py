@@ -1,0 +1,37 @@
+"""Data sets that give (image, mask): streets, CamVid in three layouts, PASCAL VOC, Stanford Background, your own.
+
+`classes` has names and colours, `files` reads one file, `pairing` finds the mask of a picture, `dataset` is the data set,
+`checks` looks at a whole one, `known` holds those with a name.
+"""
+
+from .checks import check_dataset
+from .classes import (
+    CAMVID32_CLASSES,
+    CAMVID32_COLOURS,
+    CAMVID32_TO_11,
+    CAMVID_CLASSES,
+    CAMVID_PALETTE,
+    IGNORE_INDEX,
+    STANFORD_CLASSES,
+    STANFORD_PALETTE,
+    VOC_CLASSES,
+    voc_palette,
+)
+from .dataset import FolderDataset, SegmentationDataset
+from .files import (
+    IMAGE_SUFFIXES,
+    DatasetError,
+    read_colour_mask,
+    read_image,
+    read_index_mask,
+    read_regions_mask,
+)
+from .known import CAMVID_SPLITS, load_dataset, register_loader
+from .pairing import every_fifth
+
+__all__ = [
+    "CAMVID32_CLASSES", "CAMVID32_COLOURS", "CAMVID32_TO_11", "CAMVID_CLASSES", "CAMVID_PALETTE", "CAMVID_SPLITS",
+    "IGNORE_INDEX", "IMAGE_SUFFIXES", "STANFORD_CLASSES", "STANFORD_PALETTE", "VOC_CLASSES", "DatasetError", "FolderDataset",
+    "SegmentationDataset", "check_dataset", "every_fifth", "load_dataset", "read_colour_mask", "read_image",
+    "read_index_mask", "read_regions_mask", "register_loader", "voc_palette",
+]  # fmt: skip
