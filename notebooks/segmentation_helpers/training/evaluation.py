@@ -1,0 +1,50 @@
+"""Score a model over a data set."""
+
+import torch
+from accelerate.state import PartialState
+from accelerate.utils import reduce
+
+from ..inference import class_ids, forward_padded
+from ..metrics import ConfusionMatrix
+from .order import loader_like
+
+
+@torch.inference_mode()
+def evaluate(model, loader, *, precision="fp32") -> ConfusionMatrix:
+    """The confusion matrix of a model over a DataLoader of (image, mask), each pixel of each picture counted once.
+
+    Images are padded to what the network needs and logits cut back, so padding is never scored. One-channel logits are
+    binary. In several processes each takes its share of the batches and all end with the sum.
+    """
+    everyone = PartialState()
+    device = next(model.parameters()).device
+    batches = list(loader.batch_sampler)[everyone.process_index :: everyone.num_processes]
+    shard = loader_like(loader, batches)
+    was_training = {module: module.training for module in model.modules()}
+    model.eval()
+    confusion = None
+    try:
+        for image, mask in shard:
+            image = image.to(device, memory_format=torch.channels_last)
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                logits = forward_padded(model, image)
+            num_classes = max(2, logits.shape[1])
+            confusion = confusion or ConfusionMatrix(num_classes)
+            confusion.update(class_ids(logits), mask.to(device))
+    finally:
+        for module, training in was_training.items():
+            module.training = training
+    if everyone.num_processes > 1:
+        confusion = _sum_over_processes(confusion, everyone)
+    if confusion is None:
+        raise ValueError("loader has no pictures to evaluate on")
+    return confusion
+
+
+def _sum_over_processes(confusion, everyone):
+    """One process may have had no batch: agree on the number of classes first."""
+    classes = torch.tensor(confusion.num_classes if confusion else 0, device=everyone.device)
+    torch.distributed.all_reduce(classes, torch.distributed.ReduceOp.MAX)
+    confusion = confusion or ConfusionMatrix(int(classes))
+    confusion.matrix = reduce(confusion.matrix.to(everyone.device), "sum").cpu()
+    return confusion
