@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from segmentation_helpers.inference import forward_padded, predict
+from segmentation_helpers.inference import Normalized, forward_padded, predict
 
 SIZES = [(1, 1), (1, 40), (33, 2), (31, 32), (64, 64), (50, 97)]
 
@@ -34,16 +34,12 @@ def pointwise(classes=4):
 
 def with_borders(classes=4):
     """Sees 5 x 5 pixels, so its zero padding shows near a tile's border; takes any size."""
-    model = seeded(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, classes, 3, padding=1)))
-    model.divisor = 1
-    return model
+    network = seeded(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, classes, 3, padding=1)))
+    return Normalized(network, (0.0,) * 3, (1.0,) * 3, divisor=1)
 
 
 class Coarse(nn.Module):
     """Logits at an eighth of the size, which insists on multiples of 32 as many encoders do."""
-
-    mean = (0.485, 0.456, 0.406)
-    std = (0.229, 0.224, 0.225)
 
     def __init__(self, classes=4):
         super().__init__()
@@ -55,11 +51,17 @@ class Coarse(nn.Module):
         return self.conv(image)
 
 
-def normalised(model, image):
-    mean, std = (
-        torch.tensor(getattr(model, k, v)).view(-1, 1, 1) for k, v in (("mean", [0.0] * 3), ("std", [1.0] * 3))
-    )
-    return ((torch.from_numpy(image.copy()).permute(2, 0, 1) / 255 - mean) / std)[None]
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def tensor(image):
+    """(1, 3, H, W) in 0..1."""
+    return (torch.from_numpy(image.copy()).permute(2, 0, 1) / 255)[None]
+
+
+def normalised(image):
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (MEAN, STD))
+    return (tensor(image) - mean) / std
 
 
 # forward_padded
@@ -83,8 +85,7 @@ def test_divisor():
     model.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape[-2:])))
     image = torch.randn(1, 3, 30, 50)
     forward_padded(model, image)
-    model.divisor = 16
-    forward_padded(model, image)
+    forward_padded(Normalized(model, MEAN, STD, divisor=16), image)
     forward_padded(model, image, divisor=7)
     forward_padded(model, image, divisor=1)
     assert seen == [(32, 64), (32, 64), (35, 56), (30, 50)]
@@ -126,11 +127,12 @@ def test_a_model_that_returns_something_else_is_a_clear_error(output, message):
 @pytest.mark.parametrize("height, width", SIZES)
 @pytest.mark.parametrize("flip", [False, True])
 def test_whole_image(height, width, flip):
-    model, image = seeded(Coarse()), photo(height, width)
+    network, image = seeded(Coarse()), photo(height, width)
+    model = Normalized(network, MEAN, STD)
     with torch.no_grad():
-        expected = forward_padded(model, normalised(model, image))
+        expected = forward_padded(network, normalised(image))
         if flip:
-            mirrored = forward_padded(model, normalised(model, image[:, ::-1]))
+            mirrored = forward_padded(network, normalised(image[:, ::-1]))
             expected = (expected + mirrored.flip(-1)) / 2
     logits = predict(model, image, flip=flip, return_logits=True)
     assert logits.dtype == torch.float32 and logits.device.type == "cpu" and logits.shape == (4, height, width)
@@ -141,14 +143,15 @@ def test_whole_image(height, width, flip):
 
 
 def test_the_picture_is_normalised_once():
-    model = seeded(Coarse())
+    network = seeded(Coarse())
     white = np.full((32, 32, 3), 255, np.uint8)
-    predict(model, white)
-    expected = [(1 - m) / s for m, s in zip(model.mean, model.std, strict=True)]
-    assert model.seen[0, :, 5, 5].tolist() == pytest.approx(expected, abs=1e-6)
-    model.mean, model.std = torch.tensor([0.5] * 3).view(1, 3, 1, 1), np.array([0.5] * 3)  # in any container
-    predict(model, white)
-    assert model.seen.eq(1).all()
+    predict(Normalized(network, MEAN, STD), white)
+    expected = [(1 - m) / s for m, s in zip(MEAN, STD, strict=True)]
+    assert network.seen[0, :, 5, 5].tolist() == pytest.approx(expected, abs=1e-6)
+    predict(Normalized(network, torch.tensor([0.5] * 3).view(1, 3, 1, 1), np.array([0.5] * 3)), white)  # in any container
+    assert network.seen.eq(1).all()
+    predict(network, white)
+    assert network.seen.eq(1).all(), "in 0..1 where the network has no statistics"
 
 
 def test_one_channel_is_binary():
@@ -198,7 +201,7 @@ def test_runs_in_the_precision_of_the_parameters():
     model, image = with_borders(), photo(40, 50)
     expected = predict(model, image, return_logits=True)
     seen = []
-    model.register_forward_pre_hook(lambda _, args: seen.append(args[0].dtype))
+    model.network.register_forward_pre_hook(lambda _, args: seen.append(args[0].dtype))
     double = predict(model.double(), image, return_logits=True)
     half = predict(model.bfloat16(), image, return_logits=True, tile=32)
     assert seen[0] == torch.float64 and set(seen[1:]) == {torch.bfloat16}
@@ -212,7 +215,7 @@ def test_runs_in_the_precision_of_the_parameters():
 
 def sliding_window(model, image, tile, stride):
     """mmsegmentation's slide_inference, in its own steps: sums over the whole image and a map of counts."""
-    image = normalised(model, image)
+    image = tensor(image)
     height, width = image.shape[-2:]
     rows = max(height - tile[0] + stride[0] - 1, 0) // stride[0] + 1
     columns = max(width - tile[1] + stride[1] - 1, 0) // stride[1] + 1
@@ -250,9 +253,13 @@ def test_a_model_may_say_how_it_wants_its_tiles():
     model, image = with_borders(), photo(41, 67)
     expected = predict(model, image, tile=(16, 32), stride=11, return_logits=True)
     whole = predict(model, image, return_logits=True)
-    model.tile, model.stride = (16, 32), 11
-    assert torch.equal(predict(model, image, return_logits=True), expected)
-    assert torch.equal(predict(model, image, tile=100, return_logits=True), whole)
+    flat = predict(model, image, tile=(16, 32), stride=11, window="flat", return_logits=True)
+    tiled = Normalized(model.network, model.mean, model.std, divisor=1, tile=(16, 32), stride=11)
+    assert torch.equal(predict(tiled, image, return_logits=True), expected)
+    assert torch.equal(predict(tiled, image, window="flat", return_logits=True), flat)
+    assert torch.equal(predict(tiled, image, tile=100, return_logits=True), whole)
+    tiled = Normalized(model.network, model.mean, model.std, divisor=1, tile=(16, 32), stride=11, window="flat")
+    assert torch.equal(predict(tiled, image, return_logits=True), flat) and not torch.equal(flat, expected)
 
 
 @pytest.mark.parametrize("window", ["smooth", "flat"])
@@ -283,7 +290,7 @@ def test_smooth_tiles_are_the_weighted_mean():
     for y in (0, 10, 20, 24):
         for x in (0, 10, 14):
             with torch.no_grad():
-                logits = model(normalised(model, image[y : y + 16, x : x + 16]))[0].double().numpy()
+                logits = model(tensor(image[y : y + 16, x : x + 16]))[0].double().numpy()
             total[:, y : y + 16, x : x + 16] += logits * np.outer(window, window)
             weights[y : y + 16, x : x + 16] += np.outer(window, window)
     actual = predict(model, image, tile=16, stride=10, return_logits=True)
@@ -295,7 +302,7 @@ def test_smooth_tiles_hide_their_seams():
     blur = nn.Conv2d(3, 1, 31, padding=15, bias=False)
     nn.init.zeros_(blur.weight)
     nn.init.constant_(blur.weight[..., :16, :16], 1 / (3 * 16 * 16))
-    blur.divisor = 1
+    blur = Normalized(blur, (0.0,) * 3, (1.0,) * 3, divisor=1)
     grey = np.full((200, 230, 3), 128, np.uint8)
 
     def largest_jump(**settings):
@@ -378,8 +385,3 @@ def test_bad_models_are_clear_errors():
     with pytest.raises(ValueError, match="256 classes do not fit into a uint8 class map .*return_logits=True"):
         predict(pointwise(256), photo(8, 8))
     assert predict(pointwise(256), photo(8, 8), return_logits=True).shape == (256, 8, 8)
-    for name, value in [("mean", (127.5,) * 3), ("std", (58.4,) * 3), ("std", (0.2, 0, 0.2)), ("mean", (0.5,))]:
-        model = pointwise()
-        setattr(model, name, value)
-        with pytest.raises(ValueError, match="three numbers each on the 0-1 scale: divide those for 0-255 by 255"):
-            predict(model, photo(8, 8))

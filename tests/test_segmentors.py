@@ -4,6 +4,7 @@ import re
 from functools import partial
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import ASPP as SmpASPP
@@ -14,7 +15,7 @@ from torchvision.models.segmentation.deeplabv3 import ASPP as TorchvisionASPP
 from transformers import ConvNextConfig, SegformerConfig, SegformerModel, UperNetConfig, UperNetForSemanticSegmentation
 
 import segmentors
-from segmentation_helpers.inference import predict
+from segmentation_helpers.inference import Normalized, input_spec, predict
 from segmentors.ccnet import CrissCrossAttention
 from segmentors.checkpoints import KNOWN, CheckpointError, fetch, load_strictly, read_state, rules_for, translate
 from segmentors.deeplabv3 import ASPP
@@ -22,6 +23,8 @@ from segmentors.fastfcn import JPU
 from segmentors.fcn import auxiliary, enlarge
 from segmentors.pspnet import PyramidPooling
 from segmentors.unet import Up, twice
+
+MEAN, STD = (0.3, 0.5, 0.6), (0.2, 0.25, 0.4)
 
 SMALL = {  # a small one of each kind, and of each kind of head
     "fcn": ("fcn", {"encoder": "resnet18"}), "unet": ("unet", {"width": 4}), "pspnet": ("pspnet", {"encoder": "resnet18"}),
@@ -43,7 +46,7 @@ def small(kind, num_classes=5):
     """A small segmentor, its gates and zero-initialised weights moved so that everything has a say."""
     torch.manual_seed(0)
     name, options = SMALL[kind]
-    model = segmentors.create(name, num_classes, **options)
+    model = segmentors.create(name, num_classes, **options).network
     with torch.no_grad():
         for parameter in model.parameters():
             if not parameter.any():
@@ -61,11 +64,12 @@ def test_logits_have_the_size_of_the_image(kind, size):
         assert small(kind).eval()(torch.rand(1, 3, *size)).shape == (1, 5, *size)
 
 
-def test_predict_shows_a_segmentor_the_image_as_it_is():
-    model = small("segformer").eval()
+def test_predict_shows_a_segmentor_the_normalised_image_unpadded():
+    model = Normalized(small("segformer"), MEAN, STD, divisor=1).eval()
     image = (255 * torch.rand(97, 131, 3)).byte()
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     with torch.inference_mode():
-        expected = model(image.permute(2, 0, 1)[None] / 255)[0]
+        expected = model.network((image.permute(2, 0, 1)[None] / 255 - mean) / std)[0]
     torch.testing.assert_close(predict(model, image.numpy(), return_logits=True), expected)
 
 
@@ -106,7 +110,7 @@ def test_training_and_inference_paths_agree(kind):
 
 @pytest.mark.parametrize("kind", SMALL)
 def test_auxiliary_heads_speak_in_training_alone(kind):
-    model, image = segmentors.WithAuxiliary(small(kind)), torch.rand(2, 3, 64, 96)
+    model, image = segmentors.WithAuxiliary(Normalized(small(kind), MEAN, STD)), torch.rand(2, 3, 64, 96)
     outputs = model.train()(image)
     alone = model.eval()(image)
     if kind == "fastfcn-encoding":
@@ -115,21 +119,45 @@ def test_auxiliary_heads_speak_in_training_alone(kind):
     assert {x.shape for x in outputs} == {alone.shape} == {(2, 5, 64, 96)}
     expected = {"segmenter": 1, "segformer": 1, "setr": 5 if "mla" in kind else 4}.get(kind.split("-")[0], 2)
     assert len(outputs) == expected
-    torch.testing.assert_close(alone, model.segmentor(image))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    torch.testing.assert_close(alone, model.network((image - mean) / std))
 
 
-def test_the_mean_of_published_weights_outlives_auxiliary_heads():
-    model = small("unet")
-    assert segmentors.WithAuxiliary(model).mean == (0.485, 0.456, 0.406)
-    model.mean, model.std = [0.5, 0.5, 0.5], [0.25, 0.25, 0.25]
+def test_auxiliary_heads_keep_statistics_and_geometry():
+    model = Normalized(small("unet"), MEAN, STD, divisor=1, scale=(512, 256), tile=(64, 96), stride=32, window="flat")
+    model.classes = ["a", "b"]
     known = segmentors.WithAuxiliary(model)
-    assert known.mean == model.mean and known.std == model.std
+    assert input_spec(known) == input_spec(model) and known.classes == ["a", "b"]
+    assert torch.equal(known.mean, model.mean) and torch.equal(known.std, model.std)
+    assert known.network is model.network and known.state_dict().keys() == model.state_dict().keys()
+    with pytest.raises(TypeError, match="UNet is not normalised"):
+        segmentors.WithAuxiliary(model.network)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "mean"),
+    [
+        ("fcn", {"encoder": "resnet18"}, (0.485, 0.456, 0.406)),
+        ("segmenter", {"encoder": "vit_tiny_patch16_224"}, (0.5, 0.5, 0.5)),
+        ("segmenter", {}, (0.5, 0.5, 0.5)),
+        ("setr", {"encoder": "vit_tiny_patch16_224"}, (0.5, 0.5, 0.5)),
+        ("segformer", {}, (0.485, 0.456, 0.406)),
+        ("unet", {"width": 4}, (0.485, 0.456, 0.406)),
+    ],
+)
+def test_statistics_are_those_of_the_encoder(name, options, mean):
+    model = segmentors.create(name, 5, **options)
+    assert model.mean.flatten().tolist() == pytest.approx(mean) and input_spec(model).bands == 3
+    encoder = timm.create_model("vit_tiny_patch16_224")
+    assert segmentors._statistics("setr", encoder) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 @pytest.mark.parametrize("kind", SMALL)
 def test_for_inference_folds_every_norm_and_changes_no_logits(kind):
-    model, image = perturbed(small(kind)), torch.rand(1, 3, 97, 131)
+    model, image = Normalized(perturbed(small(kind)), MEAN, STD), torch.rand(1, 3, 97, 131)
     faster = segmentors.for_inference(model)
+    half = segmentors.for_inference(model, torch.bfloat16)
+    assert torch.equal(half.mean, model.mean) and next(half.network.parameters()).dtype == torch.bfloat16
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in faster.modules())
     same(faster, model, image)
     assert any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules()) or "segmenter" in kind
@@ -211,24 +239,24 @@ def test_segformers_queries_keys_and_values_are_taken_apart():
 def test_a_loaded_model_knows_its_classes_and_how_it_wants_images(tmp_path, monkeypatch):
     name = "segformer_mit-b0_8xb2-160k_ade20k-512x512"
     model = segmentors.create("segformer", 150)
-    path = saved(tmp_path, model.state_dict())
+    path = saved(tmp_path, model.network.state_dict())
     monkeypatch.setattr(segmentors, "translate", lambda state, rules: state)
     loaded = segmentors.load(name, file=path)
     assert not loaded.training
     assert loaded.classes[:2] == ["wall", "building"] and loaded.palette.shape == (150, 3)
-    assert [round(255 * value, 3) for value in loaded.mean] == [123.675, 116.28, 103.53]
+    assert [round(255 * value, 3) for value in loaded.mean.flatten().tolist()] == [123.675, 116.28, 103.53]
 
 
 def test_fine_tuning_begins_with_a_checkpoints_weights_and_with_its_mean(tmp_path, monkeypatch):
     name = "segformer_mit-b0_8xb2-160k_ade20k-512x512"
     published = segmentors.create("segformer", 150)
-    path = saved(tmp_path, published.state_dict())
+    path = saved(tmp_path, published.network.state_dict())
     monkeypatch.setattr(segmentors, "translate", lambda state, rules: state)
     monkeypatch.setattr(segmentors, "fetch", lambda checkpoint: path)
     model, theirs = segmentors.create("segformer", 3, weights=name), published.state_dict()
     other = {key for key, value in model.state_dict().items() if not torch.equal(value, theirs[key])}
-    assert other and all("classify" in key for key in other)
-    assert [round(255 * value, 2) for value in model.std] == [58.4, 57.12, 57.38] and model.tile is None
+    assert other - {"mean", "std", "input_spec"} == {"network.head.classify.1.weight", "network.head.classify.1.bias"}
+    assert (255 * model.std).flatten().tolist() == pytest.approx([58.395, 57.12, 57.375]) and input_spec(model).tile is None
     with pytest.raises(ValueError, match="is a segformer, not a setr"):
         segmentors.create("setr", 3, weights=name)
 
@@ -321,7 +349,7 @@ def under_our_names(state, rules, model):
 def test_fcns_encoder_and_auxiliary_head_are_torchvisions():
     """torchvision's FCN has the head that is our auxiliary one, on both levels; ours on the deep level is MMSegmentation's."""
     reference = perturbed(fcn_resnet50(weights=None, weights_backbone=None, num_classes=5, aux_loss=True))
-    model = segmentors.create("fcn", 5, encoder="resnet50").eval()
+    model = segmentors.create("fcn", 5, encoder="resnet50").network.eval()
     deep_head, state = auxiliary(2048, 5).eval(), reference.state_dict()
     for head, name in ((model.auxiliary_head, "aux_classifier"), (deep_head, "classifier")):
         places = {"0.0.": f"{name}.0.", "0.1.": f"{name}.1.", "1.1.": f"{name}.4."}
@@ -364,7 +392,7 @@ def test_the_mix_transformer_is_that_of_transformers():
         if isinstance(layer, nn.LayerNorm):
             layer.eps = 1e-6  # as NVIDIA's and MMSegmentation's have it; transformers leaves torch's 1e-5 in some
             nn.init.normal_(layer.weight, 1, 0.1), nn.init.normal_(layer.bias, 0, 0.1)
-    encoder = segmentors.create("segformer", 5).encoder.eval()
+    encoder = segmentors.create("segformer", 5).network.encoder.eval()
     rules = [
         (r"patch_embeddings\.proj", "patches"), (r"patch_embeddings\.layer_norm", "patch_norm"),
         (r"sequence_reduction\.sequence_reduction", "reduce"), (r"sequence_reduction\.layer_norm", "norm"),
@@ -394,7 +422,7 @@ def test_upernet_on_convnext_is_that_of_transformers():
         for layer in reference.modules():
             if hasattr(layer, "layer_scale_parameter"):
                 layer.layer_scale_parameter.normal_()
-    model = segmentors.create("upernet", 5, encoder="convnext_atto", channels=16).eval()
+    model = segmentors.create("upernet", 5, encoder="convnext_atto", channels=16).network.eval()
     rules = [
         (r"backbone\.embeddings\.patch_embeddings", "encoder.stem_0"), (r"backbone\.embeddings\.layernorm", "encoder.stem_1"),
         (r"backbone\.encoder\.stages\.(\d)", r"encoder.stages_\1"), (r"\.layers\.", ".blocks."),

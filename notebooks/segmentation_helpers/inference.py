@@ -1,25 +1,32 @@
-"""From an image of any size to a class map of that size: pads, normalises, tiles, and blends the tiles."""
+"""From an image of any size to a class map of that size: resizes, pads, tiles, and blends the tiles.
+
+Images lie in 0..1; a network that wants them normalised does so itself, see Normalized.
+"""
 
 import contextlib
 import math
 from collections.abc import Mapping
-from numbers import Integral
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .normalized import Normalized, input_spec, pair_of, require_no_attributes
+
+__all__ = ["Normalized", "class_ids", "forward_padded", "input_spec", "predict"]
+
 
 def forward_padded(model, image, divisor=None):
-    """Logits of a normalised image at exactly its size.
+    """Logits of an image at exactly its size.
 
-    image (B, 3, H, W) float -> logits (B, C, H, W) float32. Right and bottom are padded with copies of the last pixel
-    to multiples of `divisor` (default: `model.divisor`, else 32); coarser logits are resized bilinearly to the padded
-    size, then cropped. Takes "out" of the dictionary that torchvision's models return. Raises TypeError if the model
-    returns something else than logits.
+    image (B, bands, H, W) float in 0..1 -> logits (B, C, H, W) float32. Right and bottom are padded with copies of the last
+    pixel to multiples of `divisor` (default: what the network's Normalized says, else 32); coarser logits are resized
+    bilinearly to the padded size, then cropped. Takes "out" of the dictionary that torchvision's models return. Raises
+    TypeError if the model returns something else than logits.
     """
     height, width = image.shape[-2:]
-    divisor = divisor or getattr(model, "divisor", 32)
+    divisor = divisor or input_spec(model).divisor
     padding = (0, -width % divisor, 0, -height % divisor)  # left, right, top, bottom
     padded = F.pad(image, padding, mode="replicate") if any(padding) else image
     logits = _logits(model(padded), batch=len(image)).float()
@@ -35,41 +42,49 @@ def class_ids(logits):
     return logits.max(1).indices  # faster than argmax on a CPU
 
 
-def predict(model, image, *, tile=None, stride=None, window="smooth", flip=False, return_logits=False):
-    """The class of every pixel: uint8 RGB image (H, W, 3), numpy or PIL, of any size -> uint8 class map (H, W), numpy.
+def predict(model, image, *, tile=None, stride=None, window=None, flip=False, return_logits=False):
+    """The class of every pixel: uint8 image (H, W, bands), numpy or PIL, of any size -> uint8 class map (H, W), numpy.
 
-    The image is normalised with `model.mean` and `model.std`, three numbers each on the 0-1 scale (default: 0 and 1).
-    One-channel logits are binary: class 1 where the logit is positive. The model runs in eval mode on the device and
-    in the precision of its parameters, and gets its training flags back.
+    The model gets the image in 0..1, as in `fit` and `evaluate`; where it wants it normalised, Normalized is part of it.
+    Three bands are RGB; other numbers are taken where the model's Normalized has as many. One-channel logits are binary:
+    class 1 where the logit is positive. The model runs in eval mode on the device and in the precision of its parameters,
+    and gets its training flags back; a program that cannot change its mode keeps it.
 
-    tile: pixels, one number or (height, width); default: `model.tile` and `model.stride`, where they are set, else
-        the whole image at once. Large images want tiles: beside the image and the result, memory holds one row of tiles
-        (C x tile height x W), not C x H x W.
+    tile: pixels, one number or (height, width); default: the tile and stride of the model's Normalized, if it has them,
+        else the whole image at once. Large images want tiles: beside the image and the result, memory holds one row of
+        tiles (C x tile height x W), not C x H x W.
     stride: pixels from one tile to the next, likewise; default: half a tile. The last tile is shifted inside.
     window: "smooth" fades every tile out towards its borders, so that no seams show; "flat" is the plain average of
-        overlapping logits, as in MMSegmentation's slide_inference.
+        overlapping logits, as in MMSegmentation's slide_inference. Default: the Normalized's with its tile, else "smooth".
     flip: average the logits with those of the mirrored image.
     return_logits: return the logits instead, a float32 tensor (C, H, W) on the CPU.
 
+    Where the model's Normalized has a `scale`, the picture is resized to it first and the logits are resized back.
     Raises TypeError or ValueError, in words, for images and settings that make no sense.
     """
-    image = _checked_image(image)
+    require_no_attributes(model)
+    spec = input_spec(model)
+    image = _checked_image(image, spec.bands or 3)
     height, width = image.shape[:2]
-    if window not in ("smooth", "flat"):
+    if window not in (None, "smooth", "flat"):
         raise ValueError(f'window is {window!r}, but it must be "smooth" or "flat"')
     if tile is None and stride is not None:
         raise ValueError("stride is given without tile: pass tile too, or neither for the whole image at once")
-    if tile is None and getattr(model, "tile", None) is not None:
-        tile, stride = model.tile, model.stride
-    tile = (height, width) if tile is None else _pair(tile, "tile")
-    stride = [max(1, side // 2) for side in tile] if stride is None else _pair(stride, "stride")
+    if tile is None and spec.tile is not None:
+        tile, stride, window = spec.tile, spec.stride, window or spec.window
+    image = _scaled(image, spec.scale)
+    tile = image.shape[:2] if tile is None else pair_of(tile, "tile")
+    stride = [max(1, side // 2) for side in tile] if stride is None else pair_of(stride, "stride")
     if stride[0] > tile[0] or stride[1] > tile[1]:
         raise ValueError(f"stride {tuple(stride)} is larger than tile {tile}: pixels would be skipped")
 
     result = None
-    with _eval_mode(model), torch.inference_mode():
-        forward = _forward_of(model, flip)
-        for top, logits in _finished_rows(forward, image, tile, stride, window):  # logits (C, rows, W)
+    with eval_mode(model), torch.inference_mode():
+        forward = _forward_of(model, spec, flip)
+        finished = _finished_rows(forward, image, tile, stride, window or "smooth")
+        if image.shape[:2] != (height, width):
+            finished = _resized_rows(finished, (height, width))
+        for top, logits in finished:  # logits (C, rows, W)
             classes, rows, _ = logits.shape
             if classes > 255 and not return_logits:
                 raise ValueError(f"{classes} classes do not fit into a uint8 class map (255): use return_logits=True")
@@ -124,37 +139,54 @@ def _tile_axis(size, tile, stride, window):
     return starts, weight, total
 
 
-def _forward_of(model, flip):
-    """A function from uint8 pixels (h, w, 3) to float32 logits (C, h, w) on the model's device."""
+def _scaled(image, scale):
+    """The image resized to fit into (long edge, short edge), as MMSegmentation does it; untouched where scale is None."""
+    if scale is None:
+        return image
+    sides = sorted(image.shape[:2])
+    factor = min(max(scale) / sides[1], min(scale) / sides[0])
+    height, width = (max(1, int(side * factor + 0.5)) for side in image.shape[:2])
+    if (height, width) == image.shape[:2]:
+        return image
+    resized = cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=cv2.INTER_LINEAR)
+    return resized.reshape(height, width, -1)  # cv2 drops a single band
+
+
+def _resized_rows(finished, size, rows=64):
+    """Bilinear (H, W) from (top, logits (C, rows, w)): some rows at a time, so that C x H x W is never held."""
+    logits = torch.cat([part.clone() for _, part in finished], dim=1)  # (C, h, w)
+    height, width = size
+    place = ((torch.arange(height, device=logits.device) + 0.5) * logits.shape[1] / height - 0.5).clamp(min=0)
+    above = place.long()
+    below, share = (above + 1).clamp(max=logits.shape[1] - 1), (place - above)[:, None]
+    for top in range(0, height, rows):
+        part = slice(top, top + rows)
+        lines = torch.lerp(logits[:, above[part]], logits[:, below[part]], share[part])  # (C, rows, w)
+        yield top, F.interpolate(lines[None], size=(lines.shape[1], width), mode="bilinear", align_corners=False)[0]
+
+
+def _forward_of(model, spec, flip):
+    """A function from uint8 pixels (h, w, bands) to float32 logits (C, h, w) on the model's device."""
     parameter = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    device, dtype = parameter.device, parameter.dtype
-    mean, std = (
-        torch.as_tensor(getattr(model, name, default), dtype=torch.float32, device=device).reshape(-1, 1, 1)
-        for name, default in (("mean", (0.0,) * 3), ("std", (1.0,) * 3))
-    )
-    if len(mean) != 3 or len(std) != 3 or mean.max() > 1 or std.max() > 1 or std.min() <= 0:
-        raise ValueError(
-            f"model.mean {mean.flatten().tolist()} and model.std {std.flatten().tolist()} must be three numbers each "
-            "on the 0-1 scale: divide those for 0-255 by 255"
-        )
+    dtype = parameter.dtype if spec.bands is None else torch.float32  # Normalized casts after it has normalised
 
     def forward(pixels):
-        pixels = torch.from_numpy(np.array(pixels, order="C")).to(device)  # a copy: views may be read-only or mirrored
-        image = (pixels.permute(2, 0, 1).float() / 255 - mean) / std
-        image = image[None].to(dtype)  # (1, 3, h, w)
-        logits = forward_padded(model, image)
+        pixels = torch.from_numpy(np.array(pixels, order="C")).to(parameter.device)  # a copy: views may be read-only
+        image = (pixels.permute(2, 0, 1).float() / 255)[None].to(dtype)  # (1, bands, h, w)
+        logits = forward_padded(model, image, spec.divisor)
         if flip:
-            logits = (logits + forward_padded(model, image.flip(-1)).flip(-1)) / 2
+            logits = (logits + forward_padded(model, image.flip(-1), spec.divisor).flip(-1)) / 2
         return logits[0]
 
     return forward
 
 
 @contextlib.contextmanager
-def _eval_mode(model):
+def eval_mode(model):
     """The model in eval mode; afterwards every module is in its own mode again (frozen ones stay frozen)."""
     training = [module for module in model.modules() if module.training]
-    model.eval()
+    with contextlib.suppress(NotImplementedError):  # an exported program has the mode that it was exported in
+        model.eval()
     try:
         yield
     finally:
@@ -177,22 +209,22 @@ def _logits(output, batch):
     return output
 
 
-def _checked_image(image):
+def _checked_image(image, bands):
     image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3:
-        remedy = 'open it with PIL.Image.open(path).convert("RGB")'
-        if image.ndim == 3 and image.shape[0] == 3:
+    if image.ndim == 2 and bands == 1:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] != bands:
+        wanted = "RGB (height, width, 3)" if bands == 3 else f"(height, width, {bands})"
+        remedy = (
+            'open it with PIL.Image.open(path).convert("RGB")'
+            if bands == 3
+            else "give the bands the network is made for"
+        )
+        if image.ndim == 3 and image.shape[0] == bands:
             remedy = "move the channels last with image.transpose(1, 2, 0)"
-        raise ValueError(f"image has shape {image.shape}, but RGB (height, width, 3) is wanted: {remedy}")
+        raise ValueError(f"image has shape {image.shape}, but {wanted} is wanted: {remedy}")
     if image.dtype != np.uint8:
-        raise TypeError(f"image is {image.dtype}, but uint8 from 0 to 255 is wanted: predict normalises it itself")
+        raise TypeError(f"image is {image.dtype}, but uint8 from 0 to 255 is wanted: predict brings it to 0..1 itself")
     if image.size == 0:
         raise ValueError(f"image is empty: its shape is {image.shape}")
     return image
-
-
-def _pair(value, name):
-    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(pair) != 2 or not all(isinstance(side, Integral) and side > 0 for side in pair):
-        raise ValueError(f"{name} is {value!r}, but it must be a positive whole number of pixels or (height, width)")
-    return pair

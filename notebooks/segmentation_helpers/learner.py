@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from fastai.callback.core import Callback, CancelEpochException
 from fastai.callback.tracker import TrackerCallback
+from fastai.data.transforms import Normalize
 from fastai.learner import Metric
 from fastai.torch_core import to_float
 from fastcore.foundation import L
@@ -20,6 +21,7 @@ from fastcore.foundation import L
 from . import environment
 from .inference import class_ids
 from .metrics import ConfusionMatrix
+from .normalized import check_unit_range, require_no_attributes
 from .training import (
     CHECKPOINT,
     HISTORY,
@@ -78,6 +80,9 @@ def fit_learner(learn, epochs, rate, *, run_dir, method="fit_one_cycle", seed=0,
     Run again after a lost connection, it goes on with the epoch that was lost, and a finished run only loads its weights.
     On a CPU both end with the bytes of a run that was never stopped. The optimizer starts with no memory of earlier fits.
 
+    Images lie in 0..1 until they enter the network: set `learn.model = Normalized(learn.model, mean, std)`, whose
+    parameter groups fastai's splitters find as before, and leave fastai's own Normalize out.
+
     Args:
         rate: learning rate, or fastai's slice of them. `method` is the Learner's: "fit_one_cycle", "fit", ...
         run_dir: gets checkpoint.pt, history.csv and, at the end, model.safetensors. One folder a fit.
@@ -86,6 +91,13 @@ def fit_learner(learn, epochs, rate, *, run_dir, method="fit_one_cycle", seed=0,
         cbs, options: for this fit alone, as in fastai.
     """
     run_dir, model = Path(run_dir), learn.model
+    require_no_attributes(model)
+    for loader in learn.dls.loaders:
+        if any(isinstance(transform, Normalize) for transform in getattr(loader, "after_batch", ())):
+            raise ValueError(
+                "fastai's Normalize is among the batch transforms, and normalisation is part of the network: leave it out of "
+                "the DataLoaders, pass normalize=False to unet_learner, and set learn.model = Normalized(learn.model, mean, std)."
+            )
     if learn.opt is None:
         learn.create_opt()
     learn.opt.clear_state()
@@ -152,6 +164,10 @@ class _Keeper(Callback):
         self.dls.train.rng = random.Random(seed)  # fastai's loaders shuffle with a generator of their own
         set_epoch(self.dls.train.dataset, self.epoch)
         self.loss_sum, self.begun = 0.0, time.perf_counter()
+
+    def before_batch(self):
+        if self.training and self.iter == 0:
+            check_unit_range(self.xb[0].as_subclass(torch.Tensor), self.model)
 
     def after_batch(self):
         if self.training:

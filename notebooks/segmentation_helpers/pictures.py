@@ -123,13 +123,12 @@ def show_samples(dataset, indices):
     return fig
 
 
-def show_batch(images, masks, dataset, mean=None, std=None, columns=4):
-    """A training batch as the network gets it: overlays of images (B, 3, H, W) and masks (B, H, W).
+def show_batch(images, masks, dataset, columns=4):
+    """A training batch as the network gets it: overlays of images (B, 3, H, W) in 0..1 and masks (B, H, W).
 
-    `mean` and `std`, of the three channels and for values of 0 to 1, undo the normalisation. Raises ValueError where
-    the values still lie outside 0 to 1.
+    Raises ValueError where values lie outside 0..1.
     """
-    images = [_restore(image, mean, std) for image in images]
+    images = [_restore(image) for image in images]
     samples = list(zip(images, [_array(mask) for mask in masks], strict=True))
     columns = min(columns, len(samples))
     rows = -(-len(samples) // max(columns, 1))
@@ -352,15 +351,17 @@ def _picture(image):
     return image
 
 
-def _restore(image, mean, std):
-    """uint8 H x W x 3 from a tensor (3, H, W)."""
+def _restore(image):
+    """uint8 H x W x 3 from a tensor (3, H, W) in 0..1."""
     image = np.moveaxis(_array(image), 0, 2)
     if image.dtype == np.uint8:
         return _picture(image)
-    image = image * np.asarray(1 if std is None else std) + np.asarray(0 if mean is None else mean)
     low, high = float(image.min()), float(image.max())
     if not (low >= -0.05 and high <= 1.05):  # a little beyond is what bicubic resizing does
-        raise ValueError(f"image values are {low:.2f} to {high:.2f}, not 0 to 1: give the mean and std used on them")
+        raise ValueError(
+            f"image values are {low:.2f} to {high:.2f}, not 0 to 1: take A.Normalize out of the transform, "
+            "normalisation is part of the network"
+        )
     return _picture(np.rint(image.clip(0, 1) * 255).astype(np.uint8))
 
 

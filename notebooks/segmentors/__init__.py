@@ -4,9 +4,12 @@
 `fit`, `for_inference` makes one faster.
 """
 
+import inspect
+
 import numpy as np
 import timm
-from torch import nn
+
+from segmentation_helpers.normalized import Normalized, input_spec
 
 from .ccnet import CCNet
 from .checkpoints import KNOWN, CheckpointError, fetch, load_strictly, read_state, rules_for, translate
@@ -29,47 +32,47 @@ SEGMENTORS = {
 }  # fmt: skip
 
 
-def create(name, num_classes, *, encoder=None, weights=None, **options) -> nn.Module:
-    """Build a segmentor: image (B, 3, H, W), normalised, -> logits (B, num_classes, H, W).
+def create(name, num_classes, *, encoder=None, pretrained=False, weights=None, **options) -> Normalized:
+    """Build a segmentor: image (B, 3, H, W) in 0..1 -> logits (B, num_classes, H, W).
+
+    Returned as Normalized, with the statistics of its encoder; `.network` is the segmentor itself.
 
     Args:
         name: one of SEGMENTORS.
-        encoder: the name of a timm model, where the segmentor has an encoder to choose ("mit_b0" to "mit_b5" for
-            SegFormer); default: the class's own.
-        weights: None for random ones; "imagenet" for timm's on the encoder (downloads); or the name of a checkpoint,
-            whose weights are taken but for the layers that give class scores, to fine-tune on other classes. The model
-            then knows the `mean`, `std`, `tile` and `stride` that it was trained with.
+        encoder: the name of a timm model, or one that is built, where the segmentor has an encoder to choose ("mit_b0" to
+            "mit_b5" for SegFormer); default: the class's own.
+        pretrained: whether timm's weights of the encoder are downloaded.
+        weights: the name of a checkpoint, whose weights are taken but for the layers that give class scores, to fine-tune on
+            other classes. The model then has the statistics, tile and stride that the checkpoint was trained with.
         options: the class's other arguments, such as SETR's `decoder`.
 
     Raises ValueError naming what there is, for an unknown name.
     """
     if name not in SEGMENTORS:
         raise ValueError(f'there is no segmentor "{name}", but {", ".join(SEGMENTORS)}')
-    if weights not in (None, "imagenet"):
-        return _start_from(weights, name, num_classes)
-    if encoder is not None:
-        options["encoder"] = _resnet18c() if encoder == "resnet18c" else encoder
     if weights == "imagenet":
-        options["pretrained"] = True
-    model = SEGMENTORS[name](num_classes, **options)
-    model.divisor = 1  # `predict` need not pad
-    return model
+        raise ValueError("weights names a checkpoint; for ImageNet's weights on the encoder say pretrained=True")
+    if weights is not None:
+        return _start_from(weights, name, num_classes)
+    network = _network(name, num_classes, encoder, **options, **({"pretrained": True} if pretrained else {}))
+    return Normalized(network, *_statistics(name, encoder), divisor=1)
 
 
-def load(checkpoint, *, file=None) -> nn.Module:
-    """A segmentor with published weights, in eval mode, ready for `predict`.
+def load(checkpoint, *, file=None) -> Normalized:
+    """A segmentor with published weights, in eval mode, ready for `predict`: image (B, 3, H, W) in 0..1 -> logits.
 
     Args: `checkpoint`, one of `available()`'s names; `file`, a .pth that you already have (else it is downloaded).
-    The model knows its `classes`, `palette`, `mean`, `std` and, where it slides, the `tile` and `stride` for `predict`.
-    Raises CheckpointError where a key has no place or a place no key, or the file is damaged; DownloadError.
+    The model has the statistics and, where it slides, the tile and stride that it was trained with, and knows its `classes`
+    and `palette`. Raises CheckpointError where a key has no place or a place no key, or the file is damaged; DownloadError.
     """
     known = _known(checkpoint)
     data = KNOWN["datasets"][known["dataset"]]
-    model = create(known["segmentor"], len(data["classes"]), **known["options"])
+    network = _network(known["segmentor"], len(data["classes"]), **known["options"])
     path = fetch(checkpoint, file)
-    load_strictly(model, translate(read_state(path), rules_for(known)), path)
+    load_strictly(network, translate(read_state(path), rules_for(known)), path)
+    model = _as_published(network, known)
     model.classes, model.palette = list(data["classes"]), np.array(data["palette"], np.uint8)
-    return _as_published(model, known).eval()
+    return model.eval()
 
 
 def available() -> list[dict]:
@@ -81,23 +84,49 @@ def available() -> list[dict]:
     ]  # fmt: skip
 
 
-class WithAuxiliary(nn.Module):
-    """A segmentor for `fit`: image (B, 3, H, W) -> logits (B, num_classes, H, W); in training a tuple of them, the
+class WithAuxiliary(Normalized):
+    """A segmentor for `fit`: image (B, 3, H, W) in 0..1 -> logits (B, num_classes, H, W); in training a tuple of them, the
     segmentor's own first, then what its `forward_with_auxiliary` adds.
 
-    `mean` and `std`, for `predict`, are the segmentor's, else ImageNet's.
+    Shares its network, statistics and geometry with `model`, which `create` or `load` gave. Weights saved from one fit the
+    other.
     """
 
-    divisor = 1
-
-    def __init__(self, segmentor):
-        super().__init__()
-        self.segmentor = segmentor
-        self.mean = getattr(segmentor, "mean", timm.data.IMAGENET_DEFAULT_MEAN)
-        self.std = getattr(segmentor, "std", timm.data.IMAGENET_DEFAULT_STD)
+    def __init__(self, model):
+        if not isinstance(model, Normalized):
+            raise TypeError(
+                f"{type(model).__name__} is not normalised: give what create() returned, or Normalized(...)"
+            )
+        spec = input_spec(model)
+        geometry = {"divisor": spec.divisor, "scale": spec.scale, "tile": spec.tile, "stride": spec.stride}
+        super().__init__(model.network, model.mean, model.std, window=spec.window, **geometry)
+        for name in ("classes", "palette"):
+            if hasattr(model, name):
+                setattr(self, name, getattr(model, name))
 
     def forward(self, image):
-        return self.segmentor.forward_with_auxiliary(image) if self.training else self.segmentor(image)
+        image = self.normalise(image)
+        return self.network.forward_with_auxiliary(image) if self.training else self.network(image)
+
+
+def _network(name, num_classes, encoder=None, **options):
+    """The segmentor itself, for normalised images."""
+    if encoder is not None:
+        options["encoder"] = _resnet18c() if encoder == "resnet18c" else encoder
+    return SEGMENTORS[name](num_classes, **options)
+
+
+def _statistics(name, encoder):
+    """Mean and standard deviation that timm names for an encoder, or ImageNet's."""
+    if encoder is None:
+        parameters = inspect.signature(SEGMENTORS[name]).parameters
+        encoder = parameters["encoder"].default if "encoder" in parameters else ""
+    config = timm.get_pretrained_cfg(encoder) if isinstance(encoder, str) else getattr(encoder, "pretrained_cfg", None)
+    if isinstance(config, dict):
+        return config["mean"], config["std"]
+    if config is not None:
+        return config.mean, config.std
+    return timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD
 
 
 def _known(checkpoint):
@@ -125,16 +154,15 @@ def _start_from(checkpoint, name, num_classes):
     if known["segmentor"] != name:
         raise ValueError(f"{checkpoint} is a {known['segmentor']}, not a {name}")
     path = fetch(checkpoint)
-    old = create(name, len(KNOWN["datasets"][known["dataset"]]["classes"]), **known["options"])
-    model = create(name, num_classes, **known["options"])
+    old = _network(name, len(KNOWN["datasets"][known["dataset"]]["classes"]), **known["options"])
+    network = _network(name, num_classes, **known["options"])
     load_strictly(old, translate(read_state(path), rules_for(known)), path)
-    weights = model.state_dict()
-    model.load_state_dict({k: v if v.shape == weights[k].shape else weights[k] for k, v in old.state_dict().items()})
-    return _as_published(model, known)
+    own = network.state_dict()
+    network.load_state_dict({k: v if v.shape == own[k].shape else own[k] for k, v in old.state_dict().items()})
+    return _as_published(network, known)
 
 
-def _as_published(model, known):
-    """Tells the model how it wants its images, for `predict`."""
-    model.mean, model.std = ([value / 255 for value in known[key]] for key in ("mean", "std"))
-    model.tile, model.stride = known.get("tile"), known.get("stride")
-    return model
+def _as_published(network, known):
+    """The network with the statistics and the tiles that it was published with."""
+    mean, std = ([value / 255 for value in known[key]] for key in ("mean", "std"))
+    return Normalized(network, mean, std, divisor=1, tile=known.get("tile"), stride=known.get("stride"), window="flat")

@@ -51,7 +51,7 @@ def pair(name, **test_cfg):
     known = KNOWN["checkpoints"][name]
     model = segmentors.create(
         known["segmentor"], len(KNOWN["datasets"][known["dataset"]]["classes"]), **known["options"]
-    )
+    ).network
     load_strictly(model, translate(reference.state_dict(), rules_for(known)), name)
     return model.eval(), reference
 

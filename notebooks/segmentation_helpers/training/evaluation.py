@@ -4,8 +4,9 @@ import torch
 from accelerate.state import PartialState
 from accelerate.utils import reduce
 
-from ..inference import class_ids, forward_padded
+from ..inference import class_ids, eval_mode, forward_padded
 from ..metrics import ConfusionMatrix
+from ..normalized import check_unit_range, input_spec, require_no_attributes
 from .order import loader_like
 
 
@@ -13,27 +14,24 @@ from .order import loader_like
 def evaluate(model, loader, *, precision="fp32") -> ConfusionMatrix:
     """The confusion matrix of a model over a DataLoader of (image, mask), each pixel of each picture counted once.
 
-    Images are padded to what the network needs and logits cut back, so padding is never scored. One-channel logits are
-    binary. In several processes each takes its share of the batches and all end with the sum.
+    Images (B, bands, H, W) lie in 0..1, masks (B, H, W) hold class ids. Images are padded to what the network needs and
+    logits cut back, so padding is never scored. One-channel logits are binary. In several processes each takes its share
+    of the batches and all end with the sum. Raises ValueError for images outside 0..1 and for a loader without pictures.
     """
-    everyone = PartialState()
+    require_no_attributes(model)
+    everyone, divisor = PartialState(), input_spec(model).divisor
     device = next(model.parameters()).device
     batches = list(loader.batch_sampler)[everyone.process_index :: everyone.num_processes]
-    shard = loader_like(loader, batches)
-    was_training = {module: module.training for module in model.modules()}
-    model.eval()
     confusion = None
-    try:
-        for image, mask in shard:
+    with eval_mode(model):
+        for image, mask in loader_like(loader, batches):
+            if confusion is None:
+                check_unit_range(image, model)
             image = image.to(device, memory_format=torch.channels_last)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                logits = forward_padded(model, image)
-            num_classes = max(2, logits.shape[1])
-            confusion = confusion or ConfusionMatrix(num_classes)
+                logits = forward_padded(model, image, divisor)
+            confusion = confusion or ConfusionMatrix(max(2, logits.shape[1]))
             confusion.update(class_ids(logits), mask.to(device))
-    finally:
-        for module, training in was_training.items():
-            module.training = training
     if everyone.num_processes > 1:
         confusion = _sum_over_processes(confusion, everyone)
     if confusion is None:

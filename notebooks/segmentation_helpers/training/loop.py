@@ -9,6 +9,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .. import environment
+from ..normalized import check_unit_range, require_no_attributes
 from .evaluation import evaluate
 from .files import (
     CHECKPOINT,
@@ -39,7 +40,8 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
     deterministic, see torch.use_deterministic_algorithms).
 
     Args:
-        train_loader, valid_loader: DataLoaders of (image float (B, 3, H, W), mask int64 (B, H, W)).
+        model: takes images in 0..1; a network that wants them normalised is wrapped in Normalized.
+        train_loader, valid_loader: DataLoaders of (image float (B, bands, H, W) in 0..1, mask int64 (B, H, W)).
         loss: `loss(model(image), mask)` -> scalar; it is called outside autocast, with float32 logits.
         optimizer, scheduler: as torch makes them; the scheduler is stepped after every optimizer step, not per epoch.
         epochs or steps: how long, in passes over the data or in optimizer steps (the last epoch may be cut short).
@@ -55,6 +57,7 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
     """
     if (epochs is None) == (steps is None):
         raise ValueError("give either epochs or steps")
+    require_no_attributes(model)
     run_dir = Path(run_dir) if run_dir is not None else None
     saved = read_checkpoint(run_dir)
     precision = precision or (saved or {}).get("settings", {}).get("precision") or environment.best_precision()
@@ -156,6 +159,8 @@ class _Trainer:
         shown = self.accelerator.is_main_process
         with environment.progress_bar(shown, total=here, initial=done, desc=f"epoch {epoch + 1}") as progress:
             for index, (image, mask) in enumerate(iterator, done + 1):
+                if index == 1:
+                    check_unit_range(image, self.model)
                 loss_sum += self.train_step(image, mask)
                 state["step"] += 1
                 progress.update()

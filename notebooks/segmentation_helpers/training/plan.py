@@ -11,6 +11,7 @@ import torch
 from accelerate.utils import convert_to_fp32
 
 from .. import environment
+from ..normalized import require_no_attributes
 from .files import PLAN, write_atomically
 from .order import get_rng, set_rng
 
@@ -21,6 +22,7 @@ def plan_steps(minutes, model, train_loader, *, loss, run_dir=None, settings=Non
     The plan lies in `run_dir/plan.json` before the first step; a resumed run finds and keeps it, unless `settings` or
     the budget are others. Counts training alone, not evaluation. Give the result to `fit(steps=...)`.
     """
+    require_no_attributes(model)
     asked = {"minutes": minutes, "settings": json.loads(json.dumps(settings or {}))}
     path = Path(run_dir) / PLAN if run_dir is not None else None
     if path is not None and path.is_file():
