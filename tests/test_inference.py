@@ -148,7 +148,9 @@ def test_the_picture_is_normalised_once():
     predict(Normalized(network, MEAN, STD), white)
     expected = [(1 - m) / s for m, s in zip(MEAN, STD, strict=True)]
     assert network.seen[0, :, 5, 5].tolist() == pytest.approx(expected, abs=1e-6)
-    predict(Normalized(network, torch.tensor([0.5] * 3).view(1, 3, 1, 1), np.array([0.5] * 3)), white)  # in any container
+    predict(
+        Normalized(network, torch.tensor([0.5] * 3).view(1, 3, 1, 1), np.array([0.5] * 3)), white
+    )  # in any container
     assert network.seen.eq(1).all()
     predict(network, white)
     assert network.seen.eq(1).all(), "in 0..1 where the network has no statistics"

@@ -256,7 +256,9 @@ def test_fine_tuning_begins_with_a_checkpoints_weights_and_with_its_mean(tmp_pat
     model, theirs = segmentors.create("segformer", 3, weights=name), published.state_dict()
     other = {key for key, value in model.state_dict().items() if not torch.equal(value, theirs[key])}
     assert other - {"mean", "std", "input_spec"} == {"network.head.classify.1.weight", "network.head.classify.1.bias"}
-    assert (255 * model.std).flatten().tolist() == pytest.approx([58.395, 57.12, 57.375]) and input_spec(model).tile is None
+    assert (255 * model.std).flatten().tolist() == pytest.approx([58.395, 57.12, 57.375]) and input_spec(
+        model
+    ).tile is None
     with pytest.raises(ValueError, match="is a segformer, not a setr"):
         segmentors.create("setr", 3, weights=name)
 

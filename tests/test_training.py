@@ -445,8 +445,12 @@ def test_best_precision_is_a_measured_answer():
 
 def test_a_run_folder_is_as_given_or_named_after_its_notebook(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.delenv("SEGMENTATION_START", raising=False)
     assert environment.run_folder("a") == tmp_path / "runs/a"
-    assert environment.run_folder("a", "runs/b") == tmp_path / "runs/b", "text, seen from the root"
+    monkeypatch.chdir(tmp_path)
+    assert environment.run_folder("a", "runs/b") == tmp_path / "runs/b", "text, seen from the current folder"
+    monkeypatch.setenv("SEGMENTATION_START", str(tmp_path / "runs"))
+    assert environment.run_folder("a", "b") == tmp_path / "runs/b", "or from where the command was given"
     assert environment.run_folder("a", tmp_path / "c", smoke_test=True) == tmp_path / "c"
     temporary = environment.run_folder("a", smoke_test=True)
     temporary.rmdir()

@@ -20,7 +20,17 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[2]  # the repository's root, above notebooks/
+from . import __version__
+
+
+def _repository() -> Path | None:
+    """The repository's root, above notebooks/, where this file lies in a checkout; None where it was installed."""
+    root = Path(__file__).resolve().parents[2]
+    return root if (root / "notebooks" / __package__).is_dir() and (root / "pyproject.toml").is_file() else None
+
+
+REPOSITORY = _repository()
+ROOT = REPOSITORY or Path.cwd()
 PACKAGES = "torch torchvision fastai segmentation-models-pytorch timm albumentations accelerate numpy pillow".split()
 
 
@@ -180,7 +190,8 @@ def user_cache() -> Path:
 def data_root() -> Path:
     """The folder that holds the data sets, as CamVid/, VOCdevkit/VOC2007/, iccv09Data/, streets/ ...
 
-    `SEGMENTATION_DATA` names it (a relative path starts at the repository's root); default: the user's cache folder.
+    `SEGMENTATION_DATA` names it (a relative path starts at the repository's root, outside of it in the current folder);
+    default: the user's cache folder.
     """
     named = os.environ.get("SEGMENTATION_DATA")
     return (ROOT / Path(named).expanduser()).resolve() if named else user_cache()
@@ -192,11 +203,22 @@ def data_roots() -> list[Path]:
     return [data_root()] + (sorted(p for p in attached.iterdir() if p.is_dir()) if attached.is_dir() else [])
 
 
+def given_path(path) -> Path:
+    """A path that somebody gave: `~` is the home folder, and a relative one starts where the command was given.
+
+    `make run` passes that folder on as `SEGMENTATION_START`; in a notebook and in a program it is the current folder.
+    """
+    return (Path(os.environ.get("SEGMENTATION_START") or Path.cwd()) / Path(path).expanduser()).resolve()
+
+
 def run_folder(notebook: str, given=None, *, smoke_test: bool = False) -> Path:
-    """The folder `given`, seen from the repository's root; else `runs/<notebook>` there, in smoke mode a fresh temporary one."""
+    """The folder `given`, see `given_path`; else `runs/<notebook>`, in smoke mode a fresh temporary one.
+
+    `runs/` lies in the repository, or in the current folder where the package was installed.
+    """
     if smoke_test and given is None:
         return Path(tempfile.mkdtemp(prefix=f"{notebook}-"))
-    folder = ROOT / (given or Path("runs", notebook))
+    folder = (ROOT if REPOSITORY else Path.cwd()) / "runs" / notebook if given is None else given_path(given)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -227,8 +249,8 @@ def processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result depends on (those that are installed)."""
-    found = {"python": platform.python_version()}
+    """Versions of Python, of these helpers and of the packages that a result depends on (those that are installed)."""
+    found = {"python": platform.python_version(), "segmentation_helpers": __version__}
     for package in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)

@@ -54,4 +54,4 @@ def load_streets(name, split, root, download):
         )
     mapping = tuple((i, i) for i in range(11)) + ((11, IGNORE_INDEX),)
     decode = functools.partial(read_index_mask, mapping=mapping, num_classes=11)
-    return paired(files_of(base / split), files_of(base / f"{split}annot"), ""), CAMVID_CLASSES, CAMVID_PALETTE, decode
+    return paired(files_of(base / split), files_of(base / f"{split}annot")), CAMVID_CLASSES, CAMVID_PALETTE, decode

@@ -156,7 +156,9 @@ def ours(meter, watch):
     with tempfile.TemporaryDirectory() as folder:
         if watch:
             notebook.fit = lambda *given, **settings: fit(*given, **settings | {"evaluate_every": 1})
-            with mock.patch("segmentation_helpers.training.loop.evaluate", lambda model, _, precision: watch.score(model)):
+            with mock.patch(
+                "segmentation_helpers.training.loop.evaluate", lambda model, _, precision: watch.score(model)
+            ):
                 notebook.train(notebook.improved, 15, Path(folder))
             return
         notebook.plan_steps, build_loss = (lambda *_, **__: 1000), notebook.build_loss

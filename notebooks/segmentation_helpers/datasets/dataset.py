@@ -102,20 +102,31 @@ class FolderDataset(SegmentationDataset):
     """Your own data: a folder of pictures and a folder of masks, paired by name.
 
     Args:
-        images, masks: the two folders. Picture `NAME.*` goes with mask `NAME<mask_suffix>.*`.
+        images, masks: the two folders; they may be one.
         classes: names in the order of their ids.
         palette: a colour (0..255) per class; default: colour-blind-safe ones.
         mapping: what the values on disk mean, `{raw id: class}` or `{(r, g, b): class}`, 255 for void.
             Default: ids are classes, and 255 is void.
+        image_pattern, mask_pattern: how files of one pair are called, "{name}_sat.jpg" and "{name}_mask.png"; `{name}` may
+            hold folders, `*` stands for anything. Default: the same stem.
+        mask_suffix: short for mask_pattern="{name}<mask_suffix>.*".
         split: "train" or "val" takes every fifth picture for validation; None takes all. Frames of one video belong
             to one side: keep them apart in folders of their own.
 
     Raises DatasetError, naming the file: unpaired files here, all else on reading. Run `check_dataset` once.
     """
 
-    def __init__(self, images, masks, classes, *, palette=None, mask_suffix="", mapping=None, split=None, **options):
-        files, classes = files_of(Path(images)), list(classes)
-        pairs = paired(files, files_of(Path(masks)), mask_suffix)
+    def __init__(self, images, masks, classes, *, palette=None, mask_suffix="", mapping=None, split=None,
+                 image_pattern=None, mask_pattern=None, **options):  # fmt: skip
+        classes = list(classes)
+        if mask_suffix:
+            if mask_pattern is not None:
+                raise DatasetError("mask_suffix and mask_pattern both say how masks are called: give one of them.")
+            mask_pattern = f"{{name}}{mask_suffix}.*"
+        pairs = paired(
+            files_of(Path(images), image_pattern), files_of(Path(masks), mask_pattern), image_pattern or "{name}.*",
+            mask_pattern or "{name}.*",
+        )  # fmt: skip
         if not pairs:
             raise DatasetError(f"{images} holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}).")
         if split is not None:

@@ -19,7 +19,7 @@ from .classes import (
     VOC_CLASSES,
     voc_palette,
 )
-from .dataset import SegmentationDataset
+from .dataset import FolderDataset, SegmentationDataset
 from .files import DatasetError, read_colour_mask, read_index_mask, read_regions_mask
 from .pairing import every_fifth, files_of, paired
 
@@ -142,7 +142,7 @@ def _stanford_background(name, split, root, download):
     base = base / folder
     images = files_of(base / "images")
     masks = {path.name.removesuffix(".regions.txt"): path for path in sorted((base / "labels").glob("*.regions.txt"))}
-    return every_fifth(paired(images, masks, ""), split), STANFORD_CLASSES, STANFORD_PALETTE, read_regions_mask
+    return every_fifth(paired(images, masks), split), STANFORD_CLASSES, STANFORD_PALETTE, read_regions_mask
 
 
 def _streets(*arguments):
@@ -164,12 +164,13 @@ def register_loader(name, loader) -> None:
     LOADERS[name] = loader
 
 
-def load_dataset(name, split, *, root=None, valid=None, download=True, **options):
-    """A known data set as a SegmentationDataset.
+def load_dataset(name, split, *, own=None, root=None, valid=None, download=True, **options):
+    """A known data set, or your own, as a SegmentationDataset.
 
     Args:
         name: streets, camvid (11 classes), camvid32, voc2007, voc2012 or stanford_background.
-        split: train, val or test; VOC has trainval too. Stanford Background has none of its own: every fifth is val.
+        split: train, val or test; VOC has trainval too. Stanford Background and your own have none: every fifth is val.
+        own: your own data instead, as `settings.own_data` gives them: what FolderDataset takes, as a dict.
         root: the folder that holds it, or the data set's own folder. Default: the folder that `SEGMENTATION_DATA`
             names, else the user's cache, and Kaggle's inputs; what is in none of them is downloaded (streets: drawn)
             into the first, unless `download=False`.
@@ -179,10 +180,14 @@ def load_dataset(name, split, *, root=None, valid=None, download=True, **options
 
     Raises DatasetError or DownloadError, naming what is missing and the remedy.
     """
-    if name not in LOADERS:
-        raise DatasetError(f'There is no data set "{name}", only {", ".join(LOADERS)}; for your own use FolderDataset.')
-    camvid = name.startswith("camvid")
+    if own is None and name not in LOADERS:
+        raise DatasetError(
+            f'There is no data set "{name}", only {", ".join(LOADERS)}; for your own give images, masks and classes.'
+        )
+    camvid = own is None and name.startswith("camvid")
     if valid is not None and not camvid:
-        raise DatasetError(f"valid= holds a drive out of CamVid; {name} has no drives.")
+        raise DatasetError(f"valid= holds a drive out of CamVid; {'your own data' if own else name} has no drives.")
+    if own is not None:
+        return FolderDataset(**own, split=split, **options)
     pairs, classes, palette, decode = LOADERS[name](name, split, root, download, **({"valid": valid} if camvid else {}))
     return SegmentationDataset(pairs, classes, palette, decode, **options)

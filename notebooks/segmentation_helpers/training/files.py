@@ -61,8 +61,10 @@ def save_metrics(run_dir, confusion, *, notebook, dataset, split, classes, model
 def runs_like(metrics) -> list[dict]:
     """The runs kept in `results/` on the same data set, split and classes, one of each other notebook's, then this.
 
-    Of a notebook's runs, the one that trained for about as long as this one.
+    Of a notebook's runs, the one that trained for about as long as this one. Outside the repository there are none.
     """
+    if environment.REPOSITORY is None:
+        return [metrics]
     others = {}
     for path in sorted((environment.ROOT / "results").glob("*.json")):
         run = json.loads(path.read_text())

@@ -1,0 +1,137 @@
+"""Settings as text: what `-p NAME VALUE` gives on the command line, turned into what a notebook works with.
+
+Every function takes the real thing, too, as one writes it in the settings cell. SettingError says what would be right.
+"""
+
+import re
+from numbers import Integral
+
+from .datasets.classes import IGNORE_INDEX
+from .environment import given_path
+
+
+class SettingError(ValueError):
+    """A setting makes no sense. The message names it, its value, and what would be right."""
+
+
+def size(value, name="image_size") -> tuple[int, int] | None:
+    """(height, width) from "240x320", (240, 320) or 240 (a square); None stays None. Height comes first."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        match = re.fullmatch(r"\(?\s*(\d+)(?:\s*[x,]\s*(\d+))?\s*\)?", value)
+        sides = [int(side) for side in match.groups() if side] if match else []
+    else:
+        sides = list(value) if isinstance(value, (tuple, list)) else [value]
+    if len(sides) not in (1, 2) or not all(isinstance(side, Integral) and side > 0 for side in sides):
+        raise SettingError(f"{name} is {value!r}: give height x width in pixels, such as 240x320.")
+    return sides[0], sides[-1]
+
+
+def names(value, name="classes") -> list[str] | None:
+    """["a", "b"] from "a, b" or a list; None stays None."""
+    if value is None:
+        return None
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+    if not parts or not all(isinstance(part, str) and part for part in parts):
+        raise SettingError(f'{name} is {value!r}: give names with commas between them, such as "background,cat".')
+    if twice := sorted({part for part in parts if parts.count(part) > 1}):
+        raise SettingError(f"{name} names {', '.join(twice)} twice: every name may stand there once.")
+    return parts
+
+
+def numbers(value, name) -> tuple[float, ...] | None:
+    """(2, 4, 6) from "2,4,6", one number or a list of them; None stays None. Whole numbers stay whole."""
+    if value is None:
+        return None
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (tuple, list)) else [value]
+    try:
+        return tuple(int(part) if float(part).is_integer() else float(part) for part in parts)
+    except (TypeError, ValueError):
+        raise SettingError(f'{name} is {value!r}: give numbers with commas between them, such as "2,4,6".') from None
+
+
+def meanings(value, classes=(), name="mapping") -> dict | None:
+    """What the values in masks mean: {0: 0, 255: 1} from "0:0,255:1", {(128, 0, 0): 1} from "#800000:1"; None stays None.
+
+    On the right stands a class, its id or its name among `classes`, or 255 or "void".
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        pairs = [part.rsplit(":", 1) for part in value.split(",")]
+        if not all(len(pair) == 2 for pair in pairs):
+            raise SettingError(
+                f'{name} is {value!r}: give value:class with commas between them, "0:0,255:1" or "#800000:1".'
+            )
+    else:
+        pairs = list(dict(value).items())
+    found = {_raw(raw, name): _target(target, list(classes), name) for raw, target in pairs}
+    if len(found) < len(pairs):
+        raise SettingError(f"{name} is {value!r}: a value stands there twice.")
+    if len({isinstance(raw, tuple) for raw in found}) > 1:
+        raise SettingError(f"{name} is {value!r}: masks hold either numbers or colours, not both.")
+    return found
+
+
+def choice(value, choices, name):
+    """The value, if it is one of the choices. SettingError lists them."""
+    if value not in choices:
+        raise SettingError(f"{name} is {value!r}, but must be one of {', '.join(map(str, choices))}.")
+    return value
+
+
+def own_data(images, masks, classes, mapping=None, image_pattern=None, mask_pattern=None) -> dict | None:
+    """The reader's own data from a notebook's settings, as FolderDataset takes them; None where `images` is None.
+
+    Relative folders start where the command was given, see `environment.given_path`.
+    """
+    others = {"masks": masks, "classes": classes, "mapping": mapping, "image_pattern": image_pattern,
+              "mask_pattern": mask_pattern}  # fmt: skip
+    if images is None:
+        if given := [key for key, value in others.items() if value is not None]:
+            raise SettingError(f"{given[0]} is given, but not images, the folder of your pictures.")
+        return None
+    for key in ("masks", "classes"):
+        if others[key] is None:
+            what = (
+                "the folder of their masks" if key == "masks" else 'the names of the classes, such as "background,cat"'
+            )
+            raise SettingError(f"images is given, but not {key}, {what}.")
+    classes = names(classes)
+    return {
+        "images": given_path(images), "masks": given_path(masks), "classes": classes,
+        "mapping": meanings(mapping, classes), "image_pattern": image_pattern, "mask_pattern": mask_pattern,
+    }  # fmt: skip
+
+
+def _raw(raw, name):
+    """An id, or a colour as (r, g, b)."""
+    if isinstance(raw, str):
+        raw = raw.strip()
+        if re.fullmatch(r"#[0-9a-fA-F]{6}", raw):
+            return tuple(bytes.fromhex(raw[1:]))
+        if re.fullmatch(r"\d+", raw):
+            return int(raw)
+    elif isinstance(raw, (tuple, list)) and len(raw) == 3:
+        return tuple(int(value) for value in raw)
+    elif isinstance(raw, Integral) and raw >= 0:
+        return int(raw)
+    raise SettingError(f"{name} holds the value {raw!r}: masks hold ids, such as 255, or colours, such as #800000.")
+
+
+def _target(target, classes, name):
+    if isinstance(target, str):
+        target = target.strip()
+        if target in classes:
+            return classes.index(target)
+        if target == "void":
+            return IGNORE_INDEX
+        if re.fullmatch(r"\d+", target):
+            target = int(target)
+    if isinstance(target, Integral) and (target == IGNORE_INDEX or 0 <= target < (len(classes) or IGNORE_INDEX)):
+        return int(target)
+    ids = f"0 to {len(classes) - 1}, " if classes else "a class's id, "
+    raise SettingError(
+        f"{name} sends a value to {target!r}, but the classes are {ids}and 255 or void for what has none."
+    )
