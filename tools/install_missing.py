@@ -8,7 +8,10 @@ from importlib import metadata
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
-MODULES = {"segmentation-models-pytorch": "segmentation_models_pytorch", "pillow": "PIL"}  # others: the package's name
+MODULES = {  # others are called like the package
+    "segmentation-models-pytorch": "segmentation_models_pytorch", "pillow": "PIL", "opencv-python-headless": "cv2",
+    "ipython": "IPython",
+}  # fmt: skip
 
 
 def missing(requirements: str) -> list[str]:

@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-WORDS = {"true": "True", "false": "False", "none": "None"}  # papermill knows Python's alone; "false" would be a text, and true
+WORDS = {
+    "true": "True",
+    "false": "False",
+    "none": "None",
+}  # papermill knows Python's alone; "false" would be a text, and true
 
 
 def settings_of(source) -> list[str]:
