@@ -112,8 +112,11 @@ def legend(ax_or_fig, classes, palette, ids=None, ignore_index=255, **kwargs):
 
 
 def show_samples(dataset, indices):
-    """Image, mask and overlay of some samples of a data set, one in a row, with a legend of the classes in them."""
-    samples = [dataset.read(i) for i in indices]
+    """Image, mask and overlay of some samples of a data set, one in a row, with a legend of the classes in them.
+
+    `indices` past the end count on from the beginning, so that they do for a small data set of your own, too.
+    """
+    samples = [dataset.read(i % len(dataset)) for i in indices]
     ids = _ids([mask for _, mask in samples])
     fig, axes = _grid(len(samples), 3, samples, headers=["image", "mask", "overlay"], dataset=dataset, ids=ids)
     for row, (image, mask) in zip(axes, samples, strict=True):

@@ -23,19 +23,19 @@ from .painting.plants_and_furniture import paint_leaves, paint_potted_plant, pai
 from .painting.shapes import boxes, cast, ground, upright
 
 
-def draw_street(seed, size=(240, 180), *, style="day", instances=False):
+def draw_street(seed, size=(240, 180), *, style="day", instances=False, void=11):
     """Draw one street scene.
 
     seed is a non-negative integer, size is (width, height) in pixels, style "day" or "dusk" (the same street in another
     light). The same seed gives the same bytes, and the same composition at every size of the same shape.
-    Returns the image, uint8 H x W x 3 RGB, and the mask, uint8 H x W with CamVid's ids 0-11 (11 = void); with
+    Returns the image, uint8 H x W x 3 RGB, and the mask, uint8 H x W with CamVid's ids 0-10 and `void`; with
     instances=True also a uint16 H x W map, 0 = stuff, 1, 2, ... one per visible car, pedestrian or cyclist.
     ValueError for a negative seed, an unknown style or a side under 16 pixels.
     """
     scene = Scene(seed, size, style)
     street(scene)
     image, mask, codes = scene.finish()
-    mask = mask.astype(np.uint8)
+    mask = np.where(mask == 11, void, mask).astype(np.uint8)
     if not instances:
         return image, mask
     return image, mask, number(np.where(codes >= scene.first, codes, 0)).astype(np.uint16)
