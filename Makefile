@@ -8,7 +8,7 @@ export SEGMENTATION_DATA := $(abspath $(SEGMENTATION_DATA))
 endif
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 quickstart: install  ## train the first notebook's U-Net (about 4 minutes), show its score and a picture
 	@$(VENV) tools/run.py 00_start_here

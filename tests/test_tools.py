@@ -15,6 +15,7 @@ from segmentation_helpers.environment import ROOT
 sys.path.insert(0, str(ROOT / "tools"))
 import install  # noqa: E402
 import install_missing  # noqa: E402
+import run  # noqa: E402
 import stamp  # noqa: E402
 
 
@@ -94,14 +95,40 @@ def test_make_alone_lists_the_targets():
     if make is None:
         pytest.skip("make is not installed")
     listed = subprocess.check_output([make], cwd=ROOT, text=True)
-    assert {"quickstart", "test", "lab", "run", "lint", "bench"} <= set(
-        re.findall(r"^make (\w+)", listed, re.MULTILINE)
-    )
+    described = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^make (\S+) ", listed, re.MULTILINE)) == described
+    assert {"quickstart", "test", "lab", "run", "lint", "bench", "bench-segmentors"} <= described
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert targets - described == {"install", "install-dev"}, "every other target says what it does"
 
 
 def test_a_run_of_an_unknown_notebook_names_those_there_are():
-    run = subprocess.run([sys.executable, ROOT / "tools/run.py", "99_nothing"], capture_output=True, text=True)
-    assert run.returncode and "00_start_here" in run.stderr and len(run.stderr.strip().splitlines()) == 1
+    failed = subprocess.run([sys.executable, ROOT / "tools/run.py", "99_nothing"], capture_output=True, text=True)
+    assert failed.returncode and "00_start_here" in failed.stderr and len(failed.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(["-p", "image_sizes", "3"], 'has no setting "image_sizes"; it has smoke_test, dataset, images'),
+     (["-p", "seed"], "-p wants a name and a value, as in -p smoke_test VALUE.")],
+)  # fmt: skip
+def test_a_run_with_an_unknown_setting_names_those_there_are(options, words):
+    command = [sys.executable, ROOT / "tools/run.py", "00_start_here", *options]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode and words in run.stderr and len(run.stderr.strip().splitlines()) == 1
+
+
+def test_a_run_hands_on_where_it_was_started_and_pythons_words(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        run.subprocess, "run", lambda command, **how: calls.append((command, how)) or SimpleNamespace(returncode=0)
+    )
+    run.main("12_unet_smp", "-p", "pretrained", "false", "-p", "run_dir", "here", "-p", "image_size", "96x128")
+    command, how = calls[0]
+    assert command[-9:] == ["-p", "pretrained", "False", "-p", "run_dir", "here", "-p", "image_size", "96x128"]
+    assert how["env"]["SEGMENTATION_START"] == str(tmp_path) and (tmp_path / "here").is_dir()
+    assert "pretrained False" in how["env"]["SEGMENTATION_COMMAND"]
 
 
 def test_the_readmes_lines_for_your_own_data_work(folder_of_pairs):

@@ -137,6 +137,7 @@ def derived() -> dict[Path, str]:
         begin, end = f"<!-- {mark} -->\n", "\n<!-- end -->"
         before, rest = readme.split(begin)
         readme = before + begin + table + end + rest.split(end, 1)[1]
+    readme = re.sub(r"git\+https://github\.com/[\w.-]+/[\w.-]+", f"git+https://github.com/{repository}", readme)
     return files | {ROOT / "README.md": readme}
 
 

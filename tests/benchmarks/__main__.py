@@ -122,7 +122,7 @@ def notebooks(data):
     rows = []
     for path in sorted((environment.ROOT / "notebooks").glob("*.ipynb")):
         runs = [run_in_smoke_mode(path, data) for _ in range(3)]
-        seconds, peak = (statistics.median(run[i] for run in runs) for i in (0, 1))
+        seconds, peak = (statistics.median(getattr(run, key) for run in runs) for key in ("seconds", "peak_bytes"))
         rows.append({"notebook": path.stem, "seconds": round(seconds, 1), "peak_bytes": peak})
     return rows
 
