@@ -147,7 +147,7 @@ def ours(meter, watch):
     notebook = definitions(
         "10_unet_from_scratch", dataset="camvid", width=32, classes=train_data.classes, train_data=train_data,
         pixels=check_dataset(train_data), valid_loader=DataLoader(valid_data, 4), image_size=(240, 320), batch_size=8,
-        workers=0, smoke_test=False, seed=0, valid=None,
+        workers=0, smoke_test=False, seed=0, valid=None, own=None,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         if watch:
