@@ -1,6 +1,7 @@
 """Notebooks 20 to 22: layers and parameters as in the papers, sizes, losses, and the odd data sets that they must read."""
 
 import albumentations as A
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,8 @@ from torchvision.ops import sigmoid_focal_loss
 
 import streets
 from notebook_code import definitions
-from segmentation_helpers.datasets import DatasetError, load_dataset, voc_palette
+from segmentation_helpers.datasets import DatasetError, FolderDataset, load_dataset, voc_palette
+from segmentation_helpers.inference import Normalized, input_spec
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +23,12 @@ def notebook_20():
 
 @pytest.fixture(scope="module")
 def notebook_21():
-    return definitions("21_unet_voc2007", seed=0)
+    return definitions("21_unet_voc2007", seed=0, own=None)
 
 
 @pytest.fixture(scope="module")
 def notebook_22():
-    return definitions(
-        "22_fcn_vgg16_road", seed=0, encoder_width=4, classifier_width=8, batch_norm=True, mean=None, std=None
-    )
+    return definitions("22_fcn_vgg16_road", seed=0, encoder_width=4, classifier_width=8, batch_norm=True)
 
 
 # The focal loss -------------------------------------------------------------------------------------------------------
@@ -57,8 +57,14 @@ def test_focal_loss_of_nothing_but_void_is_zero_with_a_gradient(notebook_20):
     assert loss.item() == 0 and torch.isfinite(logits.grad).all()
 
 
+def test_the_unet_is_normalised_and_says_what_its_levels_can_halve(notebook_20):
+    model, image = notebook_20.unet(5, width=2).eval(), torch.rand(1, 3, 32, 48)
+    assert input_spec(model).divisor == 16
+    torch.testing.assert_close(model(image), model.network((image - 0.5) / 0.25))
+
+
 def test_a_folder_is_predicted_with_ids_and_colours(notebook_20, tmp_path, capsys):
-    model = nn.Conv2d(3, 11, 1)
+    model = Normalized(nn.Conv2d(3, 11, 1), [0.4, 0.5, 0.6], [0.2, 0.3, 0.1], divisor=1)
     with pytest.raises(FileNotFoundError, match="holds no pictures"):
         notebook_20.predict_folder(model, tmp_path, tmp_path / "out")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(tmp_path / "a.png")
@@ -118,19 +124,34 @@ def test_he_initialisation(notebook_21):
 
 
 @pytest.mark.parametrize("padding", [0, 1])
-@pytest.mark.parametrize("size", [(110, 131), (128, 160)])
+@pytest.mark.parametrize("size", [(110, 131), (128, 160), (84, 140), (20, 33)])
 def test_whole_pictures_of_any_size(notebook_21, padding, size):
-    network = notebook_21.Mirrored(notebook_21.PaperUNet(3, width=2, padding=padding)).eval()
+    network = notebook_21.paper_unet(3, width=2, padding=padding).eval()
     assert network(torch.rand(1, 3, *size)).shape == (1, 3, *size)
+    assert input_spec(network).divisor == 1
+
+
+@pytest.mark.parametrize("size", [(93, 120), (92, 40), (1, 7)])
+def test_pictures_narrower_than_the_border_are_mirrored_several_times(notebook_21, size):
+    image = torch.rand(2, 3, *size)
+    expected = np.pad(image.numpy(), [(0, 0), (0, 0), (92, 92), (92, 92)], mode="reflect")
+    assert np.array_equal(notebook_21.mirror(image, 92), expected)
+
+
+def test_the_papers_unet_gets_pixels_from_minus_2_to_2(notebook_21):
+    model, image = notebook_21.paper_unet(3, width=2).train(), torch.rand(1, 3, 220, 220)
+    torch.manual_seed(0)  # of its dropout
+    expected = model.network.network(4 * image - 2)
+    torch.manual_seed(0)
+    torch.testing.assert_close(model(image), expected)
 
 
 @pytest.mark.parametrize("size", [32, 64])
 def test_tiles_fit_without_a_seam(notebook_21, size):
-    network, image = notebook_21.PaperUNet(3, width=2).eval(), torch.rand(1, 3, 120, 150)
-    whole = notebook_21.Mirrored(network).eval()(image)
-    torch.testing.assert_close(
-        notebook_21.tiled(network, notebook_21.centred(image), size), whole, rtol=1e-4, atol=1e-5
-    )
+    model, image = notebook_21.paper_unet(3, width=2).eval(), torch.rand(1, 3, 120, 150)
+    paper = model.network.network
+    tiles = notebook_21.tiled(paper, model.normalise(image), size)
+    torch.testing.assert_close(tiles, model(image), rtol=1e-4, atol=1e-5)
 
 
 def test_border_weights_are_the_formula(notebook_21):
@@ -142,6 +163,49 @@ def test_border_weights_are_the_formula(notebook_21):
     expected = 10 * np.exp(-((to_first + to_second) ** 2) / 50)
     np.testing.assert_allclose(weights[4], expected, atol=0.05)
     assert not notebook_21.border_weights(np.zeros((4, 4), np.uint8)).any()
+
+
+def test_border_weights_of_many_objects_depend_on_the_two_nearest(notebook_21):
+    rng = np.random.default_rng(0)
+    objects = np.where(rng.random((40, 50)) < 0.02, rng.integers(1, 30, (40, 50)), 0)
+    distances = np.stack([
+        cv2.distanceTransform((objects != number).astype(np.uint8), cv2.DIST_L2, 5)
+        for number in np.unique(objects)[1:]
+    ])  # fmt: skip
+    first, second = np.sort(distances, axis=0)[:2]
+    expected = 10 * np.exp(-((first + second) ** 2) / 50)
+    np.testing.assert_allclose(notebook_21.border_weights(objects), expected, rtol=1e-5)
+
+
+def test_objects_of_your_own_data_are_the_patches_of_each_class_but_the_first(notebook_21, tmp_path, monkeypatch):
+    mask = np.zeros((30, 40), np.uint8)
+    mask[2:6, 2:6], mask[2:6, 20:24], mask[2:6, 24:30], mask[20:, :] = 1, 1, 2, 255
+    for folder, picture in (("images", np.zeros((30, 40, 3), np.uint8)), ("masks", mask)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(picture).save(tmp_path / folder / "a.png")
+    data = FolderDataset(tmp_path / "images", tmp_path / "masks", ["ground", "cell", "rod"])
+    monkeypatch.setattr(notebook_21, "own", {"classes": data.classes})
+    objects = notebook_21.objects_of(data, 0)
+    patches = [objects[2:6, 2:6], objects[2:6, 20:24], objects[2:6, 24:30]]
+    numbers = [int(patch[0, 0]) for patch in patches]
+    assert len({*numbers, 0, 255}) == 5 and all((patch == patch[0, 0]).all() for patch in patches)
+    assert (objects[20:] == 255).all() and ((objects == 0) == (mask == 0)).all()
+    assert notebook_21.border_weights(objects)[4, 10] == pytest.approx(10 * np.exp(-((5 + 10) ** 2) / 50), abs=0.1)
+
+
+def test_three_hundred_objects_are_kept_apart(notebook_21, monkeypatch):
+    mask = np.zeros((60, 80), np.uint8)
+    mask[::3, ::3], mask[1, 1] = 1, 255  # 20 x 27 single pixels
+
+    class Data:
+        classes = ("ground", "cell")
+
+        def read(self, _):
+            return None, mask
+
+    monkeypatch.setattr(notebook_21, "own", {})
+    objects = notebook_21.objects_of(Data(), 0)
+    assert len(np.unique(objects)) == 2 + 20 * 27 and (objects == 255).sum() == 1
 
 
 def test_class_weights_are_one_in_the_mean_and_go_with_the_root_of_rarity(notebook_21):
@@ -251,6 +315,20 @@ def test_a_16s_begins_as_the_32s_that_it_came_from_and_an_8s_as_the_16s(notebook
     scores = [network(image)[..., 40:-40, 40:-40] for network in networks]
     for finer, coarser in zip(scores[1:], scores, strict=False):
         torch.testing.assert_close(finer, coarser, rtol=0.05, atol=0.05 * coarser.std().item())
+
+
+def test_fcn_is_normalised_as_vgg16_was_and_hands_its_weights_on(notebook_22):
+    coarse, image = notebook_22.build(1, 32).eval(), torch.rand(1, 3, 64, 96)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    torch.testing.assert_close(coarse(image), coarse.network((image - mean) / std))
+    assert input_spec(coarse).divisor == 32
+    nn.init.normal_(coarse.network.features[0].weight)
+    fine, others = notebook_22.build(1, 8, start=coarse).network, notebook_22.build(5, 8, start=coarse).network
+    for network in (fine, others):
+        assert torch.equal(network.features[0].weight, coarse.network.features[0].weight)
+        assert torch.equal(network.classifier[0].weight, coarse.network.classifier[0].weight)
+    assert torch.equal(fine.classifier[-1].weight, coarse.network.classifier[-1].weight)
+    assert others.classifier[-1].weight.shape[0] == 5
 
 
 def test_carlas_folders_are_read_by_the_red_channel(tmp_path):
