@@ -1,20 +1,24 @@
 """Notebooks 11 to 14: what fastai, smp and torchvision build there, the data they are fed, and the scores they show."""
 
-import albumentations as A
 import fastai.vision.all as fastai
 import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
+from torchvision.models import segmentation
 
 import streets
 from notebook_code import definitions
-from segmentation_helpers.datasets import check_dataset, load_dataset
+from segmentation_helpers.datasets import FolderDataset, check_dataset, load_dataset
+from segmentation_helpers.inference import Normalized, forward_padded
 from segmentation_helpers.learner import MatrixMetric
 from segmentation_helpers.training import evaluate
+
+STATISTICS = (0.3, 0.45, 0.6), (0.2, 0.25, 0.3)  # of no data set: what is forgotten shows
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +28,17 @@ def data(tmp_path_factory):
     return [load_dataset("streets", split, root=root) for split in ("train", "val")]
 
 
+def definitions_of_11(train, valid):
+    return definitions(
+        "11_unet_fastai", train_data=train, mask_of=dict(train.pairs + valid.pairs),
+        valid_files={image for image, _ in valid.pairs}, classes=train.classes, workers=0, precision="fp32", run_dir=None,
+        architecture=fastai.resnet18,
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def notebook_11(data):
-    train, valid = data
-    masks = dict(train.pairs + valid.pairs)
-    return definitions(
-        "11_unet_fastai", train_data=train, masks=masks, valid_files={image for image, _ in valid.pairs},
-        classes=train.classes, workers=0, precision="fp32", run_dir=None, encoder=fastai.resnet18,
-    )  # fmt: skip
+    return definitions_of_11(*data)
 
 
 def test_fastais_data_block_gives_the_pictures_and_masks_of_load_dataset(data, notebook_11):
@@ -44,18 +51,35 @@ def test_fastais_data_block_gives_the_pictures_and_masks_of_load_dataset(data, n
             assert np.array_equal(np.array(mask), expected_mask)
             assert np.array_equal(np.array(image), (255 * expected_image).round().byte().permute(1, 2, 0))
     image, mask = dls.valid.one_batch()  # after the item and batch transforms
-    assert torch.equal(mask.as_subclass(torch.Tensor).cpu(), torch.stack([by_file[f][1] for f in dls.valid.items[:2]]))
+    image, mask = (x.as_subclass(torch.Tensor).cpu() for x in (image, mask))
+    assert torch.equal(mask, torch.stack([by_file[f][1] for f in dls.valid.items[:2]]))
+    torch.testing.assert_close(image, torch.stack([by_file[f][0] for f in dls.valid.items[:2]]))  # in 0..1
     assert (mask == 255).any()
+
+
+def test_fastais_data_block_turns_pictures_upright(tmp_path):
+    """A phone stores a picture lying down, and says so in its EXIF; masks are drawn on the upright one."""
+    (tmp_path / "images").mkdir(), (tmp_path / "masks").mkdir()
+    upright = np.random.default_rng(0).integers(256, size=(32, 48, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn it by 90 degrees clockwise
+    for number in range(5):
+        Image.fromarray(np.rot90(upright)).save(tmp_path / f"images/{number}.png", exif=exif)
+        Image.fromarray(upright[..., 0] // 128).save(tmp_path / f"masks/{number}.png")
+    train, valid = (
+        FolderDataset(tmp_path / "images", tmp_path / "masks", ["a", "b"], split=s) for s in ("train", "val")
+    )
+    dls = definitions_of_11(train, valid).data_loaders((32, 48), batch_size=1)
+    image, mask = dls.valid.one_batch()
+    assert np.array_equal((255 * image[0].cpu()).round().byte().permute(1, 2, 0), upright)
+    assert np.array_equal(mask[0].cpu(), upright[..., 0] // 128)
 
 
 def test_what_fastai_shows_is_what_the_confusion_matrix_says(data, notebook_11):
     dls = notebook_11.data_loaders((64, 96), batch_size=4)
     learn = notebook_11.build_learner(dls, 11, metrics=[notebook_11.acc_camvid, MatrixMetric(11), fastai.DiceMulti()])
     _, accuracy, miou, dice = learn.validate()
-    data[1].transform = A.Normalize(*fastai.imagenet_stats)
-    learn.model.divisor = 1
     confusion = evaluate(learn.model, DataLoader(data[1], batch_size=3))
-    data[1].transform = None
     assert miou == pytest.approx(confusion.miou, abs=1e-6)
     assert accuracy == pytest.approx(confusion.pixel_accuracy, abs=1e-6), "one batch, so the mean over batches agrees"
     without_void = np.nanmean(2 * confusion.iou.numpy() / (1 + confusion.iou.numpy()))
@@ -65,7 +89,10 @@ def test_what_fastai_shows_is_what_the_confusion_matrix_says(data, notebook_11):
 def test_fastais_unet_has_the_classes_asked_for(notebook_11):
     dls = notebook_11.data_loaders((64, 96), batch_size=2)
     learn = notebook_11.build_learner(dls, 5)
-    assert learn.model.eval()(torch.rand(2, 3, 50, 70)).shape == (2, 5, 50, 70)
+    image = torch.rand(2, 3, 50, 70)
+    assert learn.model.eval()(image).shape == (2, 5, 50, 70)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in fastai.imagenet_stats)
+    torch.testing.assert_close(learn.model(image), learn.model.network((image - mean) / std))
     assert len(learn.splitter(learn.model)) == 3, "groups of layers for discriminative rates"
 
 
@@ -102,22 +129,28 @@ def test_smps_losses_leave_void_out(name):
 
 def test_the_pyramid_by_hand_and_one_vote_alone():
     notebook = definitions("13_fpn_smp", num_classes=7, mode="multiclass")
-    network = notebook.Padded(notebook.build("FPN")).eval()
+    fpn = notebook.build("FPN")
+    model = Normalized(notebook.Padded(fpn), *STATISTICS, divisor=1).eval()
+    pixels = torch.rand(1, 3, 50, 70)
+    assert model(pixels).shape == (1, 7, 50, 70)
+    torch.testing.assert_close(model(pixels), forward_padded(Normalized(fpn, *STATISTICS, divisor=32), pixels))
     image = (255 * np.random.default_rng(0).random((50, 70, 3))).astype(np.uint8)
-    assert network(torch.rand(1, 3, 50, 70)).shape == (1, 7, 50, 70)
-    maps = [notebook.vote_of(network, image, level) for level in range(4)]
+    maps = [notebook.vote_of(model, image, level) for level in range(4)]
     assert all(ids.shape == (50, 70) for ids in maps)
     assert len({ids.tobytes() for ids in maps}) == 4
-    assert not network.network.decoder.merge._forward_pre_hooks
+    assert not fpn.decoder.merge._forward_pre_hooks
 
 
 @pytest.fixture(scope="module")
 def notebook_14():
-    return definitions("14_deeplabv3_fastai", backbone="mobilenet_v3_large", class_weights=torch.ones(5))
+    return definitions(
+        "14_deeplabv3_fastai", factories={"mobilenetv3_large_100": segmentation.deeplabv3_mobilenet_v3_large},
+        encoder="mobilenetv3_large_100", mobile=True, num_classes=5, rates=(2, 4, 6), class_weights=torch.ones(5),
+    )  # fmt: skip
 
 
 def test_deeplab_gives_two_outputs_in_training_and_one_else(notebook_14):
-    model = notebook_14.DeepLabV3(notebook_14.build(5))
+    model = notebook_14.prepared(16)
     image, mask = torch.rand(2, 3, 64, 96), torch.randint(5, (2, 64, 96))
     out, auxiliary = model.train()(image)
     assert out.shape == auxiliary.shape == (2, 5, 64, 96)
@@ -125,6 +158,8 @@ def test_deeplab_gives_two_outputs_in_training_and_one_else(notebook_14):
         notebook_14.loss((out, auxiliary), mask), F.cross_entropy(out, mask) + 0.5 * F.cross_entropy(auxiliary, mask)
     )
     assert model.eval()(image).shape == (2, 5, 64, 96)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in fastai.imagenet_stats)
+    torch.testing.assert_close(model(image), model.network.deeplab((image - mean) / std)["out"])
     encoder, heads = notebook_14.groups(model)
     assert len(encoder) + len(heads) == len(list(model.parameters()))
 
