@@ -396,9 +396,13 @@ def test_several_pictures_of_one_size_at_once():
     model, images = with_borders(), [photo(20, 30, seed) for seed in range(3)]
     expected = np.stack([predict(model, image) for image in images])
     assert np.array_equal(predict(model, np.stack(images)), expected)
-    assert np.array_equal(predict(model, images, tile=16), np.stack([predict(model, image, tile=16) for image in images]))
+    assert np.array_equal(
+        predict(model, images, tile=16), np.stack([predict(model, image, tile=16) for image in images])
+    )
     logits = predict(model, images, return_logits=True, flip=True)
-    assert logits.shape == (3, 4, 20, 30) and torch.equal(logits[1], predict(model, images[1], return_logits=True, flip=True))
+    assert logits.shape == (3, 4, 20, 30) and torch.equal(
+        logits[1], predict(model, images[1], return_logits=True, flip=True)
+    )
     with pytest.raises(ValueError, match="one size, but these have 20 x 30, 30 x 20: predict them one by one"):
         predict(model, [images[0], photo(30, 20)])
     with pytest.raises(ValueError, match="no pictures"):
