@@ -177,6 +177,7 @@ def test_loaders_without_a_batch_or_without_validation_are_told(tmp_path):
     for train, valid, words in (
         (DataLoader(Pictures(), 32, drop_last=True), DataLoader(Pictures(), 5), "dls.train has no batch.*16 pictures"),
         (DataLoader(Pictures(), 4), DataLoader([], 4), "dls has no validation pictures"),
+        (fastai.DataLoader(Pictures(), bs=4), fastai.DataLoader([], bs=4), "dls has no validation pictures"),
     ):
         learn = learner()
         learn.dls = fastai.DataLoaders(train, valid, device="cpu")

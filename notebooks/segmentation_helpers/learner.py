@@ -138,7 +138,8 @@ def _check_learner(learn):
     """Refuse, in words, what would fail in the middle or go wrong in silence."""
     require_no_attributes(learn.model)
     for loader in learn.dls.loaders:
-        if any(isinstance(transform, Normalize) for transform in getattr(loader, "after_batch", ())):
+        pipeline = getattr(loader, "after_batch", None)  # a Pipeline of transforms, or a method that does nothing
+        if any(isinstance(transform, Normalize) for transform in getattr(pipeline, "fs", ())):
             raise ValueError(
                 "fastai's Normalize is among the batch transforms, and normalisation is part of the network: leave it out of "
                 "the DataLoaders, pass normalize=False to unet_learner, and set learn.model = Normalized(learn.model, mean, std)."

@@ -167,7 +167,8 @@ class Trainer:
     def end_of_epoch(self):
         """Mean loss, learning rate and seconds of the epoch, counted anew from here on."""
         state = self.state
-        mean = torch.tensor(state["loss_sum"] / max(state["counted"], 1), device=self.accelerator.device)
+        mean = state["loss_sum"] / state["counted"] if state["counted"] else float("nan")  # no batch had a labelled pixel
+        mean = torch.tensor(mean, device=self.accelerator.device)
         row = {
             "epoch": len(state["history"]) + 1, "step": state["step"],
             "loss": self.accelerator.reduce(mean, reduction="mean").item(),
