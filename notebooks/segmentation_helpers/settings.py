@@ -71,13 +71,16 @@ def choice(value, choices, name):
     return value
 
 
-def own_data(images, masks, classes, mapping=None, image_pattern=None, mask_pattern=None) -> dict | None:
+def own_data(images, masks, classes, mapping=None, image_pattern=None, mask_pattern=None, **more) -> dict | None:
     """The reader's own data from a notebook's settings, as FolderDataset takes them; None where `images` is None.
 
-    Relative folders start where the command was given, see `environment.given_path`.
+    `more`: threshold, bands and scale, numbers or text, and unpaired; what is None is left out. Relative folders start
+    where the command was given, see `environment.given_path`.
     """
+    if unknown := set(more) - {"threshold", "bands", "scale", "unpaired"}:
+        raise TypeError(f"own_data has no setting {sorted(unknown)[0]}")
     others = {"masks": masks, "classes": classes, "mapping": mapping, "image_pattern": image_pattern,
-              "mask_pattern": mask_pattern}  # fmt: skip
+              "mask_pattern": mask_pattern, **more}  # fmt: skip
     if images is None:
         if given := [key for key, value in others.items() if value is not None]:
             raise SettingError(f"{given[0]} is given, but not images, the folder of your pictures.")
@@ -89,7 +92,10 @@ def own_data(images, masks, classes, mapping=None, image_pattern=None, mask_patt
             )
             raise SettingError(f"images is given, but not {key}, {what}.")
     classes = names(classes)
+    more = {
+        key: value if key == "unpaired" else numbers(value, key)[0] for key, value in more.items() if value is not None
+    }
     return {
         "images": given_path(images), "masks": given_path(masks), "classes": classes,
-        "mapping": meanings(mapping, classes), "image_pattern": image_pattern, "mask_pattern": mask_pattern,
+        "mapping": meanings(mapping, classes), "image_pattern": image_pattern, "mask_pattern": mask_pattern, **more,
     }  # fmt: skip

@@ -80,7 +80,9 @@ def paired(images: dict[str, Path], masks: dict[str, Path], image_pattern: str =
                 raise DatasetError(f"{start}: {other}")
             if hint:
                 raise DatasetError(f"{start}.{hint}")
-            skip = ', leave such files out, unpaired="skip",' if any(name in lack for name in have) else ","
+            skip = (
+                ', leave out what has no partner with unpaired="skip",' if any(name in lack for name in have) else ","
+            )
             raise DatasetError(
                 f"{start}: add the {what} ({pattern.replace('{name}', name)}), remove the file{skip} or say how "
                 f"the names go together: image_pattern={image_pattern!r}, mask_pattern={mask_pattern!r} now."
