@@ -73,16 +73,16 @@ def _of_bands(raw: Raw, bands: int, path: Path) -> np.ndarray:
 
 
 def _from_pages(raw, bands, path):
-    stack = load_stack(path) if path.suffix.lower() in (".tif", ".tiff") else None
+    stack, channels = load_stack(path) if path.suffix.lower() in (".tif", ".tiff") else (None, False)
     if stack is not None:
-        if stack.shape[0] == bands:
+        if stack.shape[0] == bands and (channels or bands != 3):  # three pages may be anything
             return np.moveaxis(stack, 0, 2)
         if stack.shape[2] == bands:  # tifffile.imwrite makes pages of rows, but notes the shape
             return stack
         number = min(stack.shape[0], stack.shape[2])
+        remedy = "save them as the bands of one page" if number == 3 else f"say bands={number} to read them as bands"
         raise DatasetError(
-            f"{path} holds {raw.pages} pages, an array of shape {stack.shape}: say bands={number} to read them as bands, "
-            "or save the page that is meant."
+            f"{path} holds {raw.pages} pages, an array of shape {stack.shape}: {remedy}, or save the page that is meant."
         )
     raise DatasetError(f"{path} holds {raw.pages} pages or frames: save the one that is meant as a file of its own.")
 

@@ -52,13 +52,18 @@ def glance_tiff(path: Path) -> tuple[int, int, int]:
         return bands, page.bitspersample, page.tags[ORIENTATION].value if ORIENTATION in page.tags else 1
 
 
-def load_stack(path: Path) -> np.ndarray | None:
-    """All pages of a file as (pages, H, W), or as the (H, W, bands) that its description says; None if they differ."""
+def load_stack(path: Path) -> tuple[np.ndarray | None, bool]:
+    """All pages of a file as (pages, H, W), or as the (H, W, bands) that its description says; None if they differ.
+
+    And whether the file calls its pages channels.
+    """
     with tifffile.TiffFile(path) as tiff:
-        if len(tiff.series) != 1:
-            return None
-        stack = tiff.series[0].asarray().squeeze()
-    return stack.astype(stack.dtype.newbyteorder("="), copy=False) if stack.ndim == 3 else None
+        series = tiff.series[0]
+        if len(tiff.series) != 1 or len([size for size in series.shape if size > 1]) != 3:
+            return None, False
+        stack = series.asarray().squeeze()
+        channels = "C" in series.axes and series.shape[series.axes.index("C")] > 1
+    return stack.astype(stack.dtype.newbyteorder("="), copy=False), channels
 
 
 def _pages(tiff):
