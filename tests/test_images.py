@@ -117,7 +117,9 @@ def test_floats_lie_in_0_to_1_or_say_what_is_white(tmp_path, dtype):
     tifffile.imwrite(path, (values * 200).astype(dtype))
     with pytest.raises(DatasetError, match=r"p\.tif holds values from .* floats must lie in 0\.\.1: .*scale=255"):
         read_image(path)
-    np.testing.assert_array_equal(read_image(path, 1, scale=255)[..., 0], np.rint((values * 200).astype(dtype).astype(float)))
+    np.testing.assert_array_equal(
+        read_image(path, 1, scale=255)[..., 0], np.rint((values * 200).astype(dtype).astype(float))
+    )
     for wrong, words in ((-1, "none below 0|0..1: shift"), (np.nan, "NaN"), (np.inf, "NaN or infinite")):
         values[3, 4] = wrong
         tifffile.imwrite(path, values)
@@ -132,7 +134,9 @@ def test_alpha_is_dropped_only_where_everything_is_opaque(tmp_path):
     for name, options in (("p.png", {}), ("p.webp", {"lossless": True, "exact": True}), ("p.tif", {})):
         np.testing.assert_array_equal(read_image(save(solid, tmp_path / name, **options)), RGB)
         path = save(holed, tmp_path / name, **options)
-        with pytest.raises(DatasetError, match=r"is transparent in places \(row 2, column 5\).*convert\(\"RGB\"\); bands=4"):
+        with pytest.raises(
+            DatasetError, match=r"is transparent in places \(row 2, column 5\).*convert\(\"RGB\"\); bands=4"
+        ):
             read_image(path)
         np.testing.assert_array_equal(read_image(path, bands=4), holed)
         Image.open(path).convert("RGB").save(tmp_path / "again.png")
@@ -159,7 +163,9 @@ def test_a_colour_that_stands_for_transparent(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "q.png"), np.array(image.convert("RGB")))
 
 
-@pytest.mark.parametrize("way", ["bands", "bands of 16 bits", "pages", "rows", "planes", "big-endian", "deflate", "float"])
+@pytest.mark.parametrize(
+    "way", ["bands", "bands of 16 bits", "pages", "rows", "planes", "big-endian", "deflate", "float"]
+)
 @pytest.mark.parametrize("bands", [2, 4, 5, 13])
 def test_any_number_of_bands_where_asked(tmp_path, way, bands):
     values, path, options = RNG.integers(0, 256, (24, 32, bands), dtype=np.uint8), tmp_path / "p.tif", {}
@@ -232,10 +238,14 @@ def test_a_picture_that_is_too_large_for_pillow(tmp_path, monkeypatch):
     np.testing.assert_array_equal(read_image(path), RGB, "the remedy")
 
 
-@pytest.mark.parametrize("name", ["p.jpg", "p.png", "p.tif", "deflate.tif", "lzw.tif", "p.gif", "p.bmp", "p.ppm", "p.webp"])
+@pytest.mark.parametrize(
+    "name", ["p.jpg", "p.png", "p.tif", "deflate.tif", "lzw.tif", "p.gif", "p.bmp", "p.ppm", "p.webp"]
+)
 def test_half_a_file_is_damaged(tmp_path, name):
     path = tmp_path / name
-    options = {"deflate.tif": {"compression": "tiff_adobe_deflate"}, "lzw.tif": {"compression": "tiff_lzw"}}.get(name, {})
+    options = {"deflate.tif": {"compression": "tiff_adobe_deflate"}, "lzw.tif": {"compression": "tiff_lzw"}}.get(
+        name, {}
+    )
     save(RNG.integers(0, 256, (90, 120, 3), dtype=np.uint8), path, **options)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(DatasetError, match=rf"{name} cannot be read.*damaged or no picture. Replace or remove it"):

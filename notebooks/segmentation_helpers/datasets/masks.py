@@ -27,11 +27,10 @@ def read_index_mask(path, mapping, num_classes: int, grey_colours: bool = True) 
     raw = _mask(path)
     ids, colours = _ids_or_colours(raw, path)
     if ids is None or (not grey_colours and mapping is None and raw.bands >= 3 and (ids == ids.flat[0]).all()):
-        y, x = (0, 0) if ids is not None else np.argwhere((colours != colours[..., :1]).any(2))[0]
-        colour = tuple(int(v) for v in (colours[y, x] if ids is None else (ids[y, x],) * 3))
+        pixels = np.stack([ids] * 3, -1) if colours is None else colours
         raise DatasetError(
             f"{path} is a colour picture ({raw.mode}), but a mask of class ids is expected. "
-            f"Say which colour is which class: mapping={{{colour}: 1, ...}}; or export one channel of ids."
+            f"Say which colour is which class: {_example(pixels, num_classes)}; or export one channel of ids."
         )
     return classes_of(_whole(ids, path), mapping, num_classes, path, palette=raw.palette)
 
@@ -102,6 +101,14 @@ def read_regions_mask(path) -> np.ndarray:
         raise DatasetError(f"{path} is damaged: {what}. Unpack the archive again.")
     mapping = [(i, i) for i in range(len(STANFORD_CLASSES))] + [(-1, IGNORE_INDEX)]
     return classes_of(np.stack(rows), mapping, len(STANFORD_CLASSES), path)
+
+
+def _example(pixels, num_classes):
+    """A mapping of the colours that are there, as text; which is which class is left to the reader."""
+    found = np.unique(pixels.reshape(-1, 3), axis=0).tolist() if pixels.size < 1e7 else []
+    if not 0 < len(found) <= num_classes:
+        return "mapping={(128, 0, 0): 1, ...}"
+    return f"mapping={ ({tuple(colour): place for place, colour in enumerate(found)}) }"
 
 
 def ids_of(path: Path) -> np.ndarray | None:

@@ -45,7 +45,7 @@ def _complaint(ids, place, mapping, meaning, num_classes, path, palette):
     start = f"{path} holds the id {ids[place]} at row {place[0]}, column {place[1]}, but the data set has "
     start += f"{num_classes} classes (0-{num_classes - 1})" if num_classes > 1 else "1 class (0)"
     start += f" and {IGNORE_INDEX} for void. "
-    if smooth := _smooth_edges(values, counts, unknown):
+    if smooth := _smooth_edges(ids, values, counts, unknown):
         low, high = smooth
         remedy = "Resize masks without smoothing (nearest neighbour) and save them as PNG"
         if num_classes == 2:
@@ -53,7 +53,8 @@ def _complaint(ids, place, mapping, meaning, num_classes, path, palette):
             remedy += f"; or say from which value on a pixel is class 1: threshold={(low + high + 1) // 2}{instead}"
         share = counts[np.isin(values, unknown)].sum() / ids.size
         return (
-            f"{start}{len(unknown)} values between {low} and {high} on {share:.1%} of its pixels look like smooth edges: "
+            f"{start}{len(unknown)} value{'s' * (len(unknown) > 1)} between {low} and {high} on {share:.1%} of its pixels look like "
+            "smooth edges: "
             f"the mask was resized or compressed. {remedy}."
         )
     if num_classes == 1 and mapping is None:
@@ -78,15 +79,27 @@ def _remedy(values, unknown, mapping, num_classes):
     return f"mapping={(dict(mapping) if mapping else {i: i for i in range(num_classes)}) | more}{void}"
 
 
-def _smooth_edges(values, counts, unknown):
-    """The two main values, where what no class claims lies between them and is rare, or is many values."""
+def _smooth_edges(ids, values, counts, unknown):
+    """The two main values, where what no class claims lies between them: many values, or thin lines and no areas."""
     if len(values) < 3:
         return None
     low, high = sorted(int(value) for value in values[np.argsort(-counts, kind="stable")[:2]])
     between = [value for value in unknown if low < value < high]
+    if not between or len(between) < 0.6 * len(unknown):
+        return None
     share, count = counts[np.isin(values, unknown)].sum() / counts.sum(), len(unknown)
-    many = share < 0.05 or (count >= 8 and share < 0.5) or count >= 24
-    return (low, high) if between and len(between) >= 0.6 * count and many else None
+    many = count >= 24 or (count >= 8 and share < 0.5)
+    return (low, high) if many or ((count > 1 or share < 0.05) and not _has_areas(ids, unknown)) else None
+
+
+def _has_areas(ids, unknown):
+    """Whether 3 x 3 neighbours somewhere have one and the same of these values."""
+    solid = np.isin(ids, unknown)[1:-1, 1:-1]
+    middle, (height, width) = ids[1:-1, 1:-1], ids.shape
+    for y in range(3):
+        for x in range(3):
+            solid = solid & (ids[y : height - 2 + y, x : width - 2 + x] == middle)
+    return bool(solid.any())
 
 
 def _grey_palette(values, mapping, meaning, path, palette):
