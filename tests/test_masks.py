@@ -191,7 +191,8 @@ def test_several_pages_are_no_mask(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["m.jpg", "m.webp", "m.jp2", "jpeg.tif", "MPO"])
 def test_lossy_compression_is_refused_but_for_a_threshold(tmp_path, name):
-    options = {"m.jp2": {"irreversible": True, "quality_layers": [20]}, "jpeg.tif": {"compression": "jpeg"}, "m.webp": {"quality": 80},
+    options = {"m.jp2": {"irreversible": True, "quality_layers": [20]}, "m.webp": {"quality": 80},
+               "jpeg.tif": {"compression": "jpeg"},
                "MPO": {"format": "MPO", "save_all": True}}.get(name, {})  # fmt: skip
     path = tmp_path / (name if "." in name else "m.jpg")
     two = np.kron(TWO, np.ones((4, 4), np.uint8))

@@ -54,7 +54,7 @@ def test_mappings():
     for wrong, words in [
         ("0", "value:class with commas"), ("0:0,0:1", "stands there twice"), ("0:0,#000000:1", "not both"),
         ("x:0", "the value 'x'"), ("0:9", "classes are 0 to 1"), ("0:dog", "classes are 0 to 1"), ("#80:1", "the value '#80'"),
-        ("-1:0", "the value '-1'"),
+        ("1.5:0", "the value '1.5'"), ("0:-1", "classes are 0 to 1"),
     ]:  # fmt: skip
         with pytest.raises(SettingError, match=words):
             meanings(wrong, ["ground", "cat"])

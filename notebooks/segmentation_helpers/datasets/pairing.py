@@ -156,7 +156,7 @@ def _by_name(found, pattern, option="mask_pattern", hint="") -> dict[str, Path]:
 
 
 def _apart(images, masks, image_folder, mask_folder, image_pattern, mask_pattern):
-    """Where both lists hold a file, it belongs to the pattern that says more. Two of equal weight are left as they are."""
+    """Where both lists hold a file, it belongs to the inner folder, else to the pattern that says more; else it stays in both."""
     folders = image_folder.resolve(), mask_folder.resolve()
     if not (folders[0].is_relative_to(folders[1]) or folders[1].is_relative_to(folders[0])):
         return images, masks
@@ -164,7 +164,7 @@ def _apart(images, masks, image_folder, mask_folder, image_pattern, mask_pattern
     both = own[0] & own[1]
     says = [len(re.sub(r"\{name\}|\*", "", pattern or "")) for pattern in (image_pattern, mask_pattern)]
     depth = [len(folder.parts) for folder in folders]
-    first, second = (says[0], depth[0]), (says[1], depth[1])
+    first, second = (depth[0], says[0]), (depth[1], says[1])
     if both and first != second:
         if first < second:
             images = [(name, path) for name, path in images if path.resolve() not in both]

@@ -1,5 +1,6 @@
 """What to say where pictures and masks do not pair: which patterns would, and which files are of a kind not read here."""
 
+import os
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -82,20 +83,19 @@ def suggestion(images: Path, masks: Path, found_images, found_masks, image_patte
     ways = list(_candidates(a, b, together)) if a and b else []
     if not ways:
         return ""
-    (common, *_), first, second = max(ways, key=lambda way: way[0])
+    (common, *_), first, second, count, others = max(ways, key=lambda way: way[0])
     now = 0 if together else len({name for name, _ in found_images} & {name for name, _ in found_masks})
     if common <= now:
         return ""
-    count, where = len(first.names(a)), ""
+    where = ""
     if together:
         where = " Pictures and masks lie in one folder."
     elif not image_pattern and not found_images:
         where = f" {count} lie in sub-folders."
-    skip = "" if common == count == len(second.names(b)) else ', unpaired="skip"'
+    skip = "" if common == count == others else ', unpaired="skip"'
     what = f"All {count} pictures pair" if common == count else f"{common} of {count} pictures pair"
-    others = {kind.pattern(b) for score, one, kind in ways
-              if one == first and score[0] == common and kind.text != second.text}  # fmt: skip
-    more = f" Other files would pair, too: {', '.join(sorted(others)[:3])}." if others else ""
+    more = {way[2].pattern(b) for way in ways if way[1] == first and way[0][0] == common and way[2].text != second.text}
+    more = f" Other files would pair, too: {', '.join(sorted(more)[:3])}." if more else ""
     return f'{where} {what} with image_pattern="{first.pattern(a)}", mask_pattern="{second.pattern(b)}"{skip}.{more}'
 
 
@@ -111,33 +111,35 @@ def _files(folder, found):
 
 
 def _candidates(a, b, together):
-    """(score, kind of pictures, kind of masks) of all ways to split the names that the first file allows."""
+    """(score, kind of pictures, kind of masks, number of each) for all ways to split the names that the first file allows."""
     start, start_suffix = a[0]
     by_length = sorted(b, key=lambda file: (len(file[0]), file[0]))
-    for before, after in _splits(start):
+    ends_a, ends_b = ((0, 0), (0, 0)) if together else (_common_ends(a), _common_ends(b))
+    for before, after in _splits(start, ends_a):
         core = start[len(before) : len(start) - len(after)]
-        first = _Kind(before, after, start_suffix.lower() if together else None)
-        names = first.names(a)
-        if not together and len(names) < len(a):
+        first, seen = _Kind(before, after, start_suffix.lower() if together else None), set()
+        if not together and len(first.names(a)) < len(a):
             continue
-        seen = set()
         for stem, suffix in by_length:
             if core not in stem or len(seen) > 12 or (together and (stem, suffix) == a[0]):
                 continue
-            seen |= {_Kind(*ends, suffix.lower() if together else None) for ends in _splits(stem)
+            seen |= {_Kind(*ends, suffix.lower() if together else None) for ends in _splits(stem, ends_b)
                      if stem[len(ends[0]) : len(stem) - len(ends[1])] == core}  # fmt: skip
         for kind in seen:
             if len(kind.names(b)) < sum(bool(kind.names([file])) for file in b):
                 continue  # two files of one name
-            others = kind.names(b)
+            pictures, masks = _which_is_which(first, kind) if together else (first, kind)
+            names, others = pictures.names(a), masks.names(b)
+            if together:  # as `pairing` does it: what fits both belongs to the pattern that says more
+                small, large = sorted((names, others), key=lambda n: len(pictures.text if n is names else masks.text))
+                for name in [name for name, file in small.items() if file in large.values()]:
+                    del small[name]
             common = len(names.keys() & others.keys())
             if common < min(len(names), len(others)) or (common < 2 and len(a) > 2):
                 continue
-            pictures, masks = _which_is_which(first, kind) if together else (first, kind)
             extra = len(before) + len(after) + len(kind.before) + len(kind.after)
             likely = bool(MASK_WORDS.search(masks.text)) - 2 * bool(UNLIKELY.search(masks.text))
-            equal = names.keys() == others.keys()
-            yield (common, equal, likely, -extra), pictures, masks
+            yield (common, names.keys() == others.keys(), likely, -extra), pictures, masks, len(names), len(others)
 
 
 def _which_is_which(first, second):
@@ -150,11 +152,21 @@ def _which_is_which(first, second):
     return (first, second) if like_a_mask(first) <= like_a_mask(second) else (second, first)
 
 
-def _splits(stem):
-    """(before, after) of every part of a stem that begins and ends with a letter or digit, at the ends of words."""
-    edges = [0, *(m.end() for m in re.finditer(r"[^\W\d_]+|\d+|[\W_]", stem))]
+def _splits(stem, ends=(0, 0)):
+    """(before, after) of every part of a stem that begins and ends with a letter or digit, at the ends of words.
+
+    `ends`: how many letters at its start and at its end all stems share, where a part may begin or end, too.
+    """
+    edges = {0, *(m.end() for m in re.finditer(r"[^\W\d_]+|\d+|[\W_]", stem)), ends[0], len(stem) - ends[1]}
+    edges = sorted(edge for edge in edges if 0 <= edge <= len(stem))
     return [(stem[:i], stem[j:]) for n, i in enumerate(edges) for j in edges[n + 1 :]
             if stem[i].isalnum() and stem[j - 1].isalnum()]  # fmt: skip
+
+
+def _common_ends(files):
+    """How many letters the stems share at their start and at their end."""
+    stems = [stem for stem, _ in files]
+    return tuple(len(os.path.commonprefix(way)) for way in (stems, [stem[::-1] for stem in stems]))
 
 
 def _inside(text):

@@ -52,11 +52,8 @@ def _complaint(ids, place, mapping, meaning, num_classes, path, palette):
             instead = " in place of the mapping" if mapping else ""
             remedy += f"; or say from which value on a pixel is class 1: threshold={(low + high + 1) // 2}{instead}"
         share = counts[np.isin(values, unknown)].sum() / ids.size
-        return (
-            f"{start}{len(unknown)} value{'s' * (len(unknown) > 1)} between {low} and {high} on {share:.1%} of its pixels look like "
-            "smooth edges: "
-            f"the mask was resized or compressed. {remedy}."
-        )
+        many = f"{len(unknown)} value{'s' * (len(unknown) > 1)} between {low} and {high} on {share:.1%} of its pixels"
+        return f"{start}{many} look like smooth edges: the mask was resized or compressed. {remedy}."
     if num_classes == 1 and mapping is None:
         classes = "background" if len(values) <= 2 else "background, and every other class"
         return f'{start}Name the {classes}, too: classes=["background", ...].'
