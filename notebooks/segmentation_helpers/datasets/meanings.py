@@ -40,11 +40,11 @@ def class_names(classes) -> list[str]:
 
 def _by_id(classes):
     """The names of a dict in the order of their ids, which must run from 0 without a gap."""
-    turned = {name: key for key, name in classes.items()} if all(map(_is_id, classes)) else dict(classes)
-    if not all(_is_id(key) for key in turned.values()) or len(turned) < len(classes):
+    pairs = list(classes.items()) if all(map(_is_id, classes)) else [(key, name) for name, key in classes.items()]
+    ids = {int(key): name for key, name in pairs if _is_id(key)}
+    if len(ids) < len(pairs):
         raise DatasetError(f'classes is {classes!r}, but as a dict it must be {{0: "background", 1: "cat"}}.')
-    ids = {int(key): name for name, key in turned.items()}
-    gaps = sorted(set(range(len(turned))) - set(ids))
+    gaps = sorted(set(range(len(ids))) - set(ids))
     if gaps:
         raise DatasetError(
             f"classes has no name for the id {gaps[0]}, but its ids are {', '.join(map(str, sorted(ids)))}: ids run from 0 "
