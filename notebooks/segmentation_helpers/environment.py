@@ -177,9 +177,13 @@ def data_root() -> Path:
 
 
 def data_roots() -> list[Path]:
-    """Every folder to look in for a data set: `data_root()`, then the inputs attached to a Kaggle notebook."""
+    """Every folder to look in for a data set: `data_root()`, then the inputs attached to a Kaggle notebook.
+
+    Kaggle mounts them at input/SLUG (until 2025), input/datasets/OWNER/SLUG and input/competitions/SLUG.
+    """
     attached = Path("/kaggle/input")
-    return [data_root()] + (sorted(p for p in attached.iterdir() if p.is_dir()) if attached.is_dir() else [])
+    mounts = [path for way in ("*", "datasets/*/*", "competitions/*") for path in sorted(attached.glob(way))]
+    return [data_root()] + [path for path in mounts if path.is_dir()]
 
 
 def given_path(path) -> Path:
