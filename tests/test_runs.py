@@ -631,6 +631,11 @@ def test_a_truth_of_one_class_and_void_is_told():
         UserWarning, match=r"The truth of all 3 pictures is class 0 and void \(255\).*mapping=\{0: 0, 255: 1\}"
     ):
         evaluate(nn.Conv2d(3, 2, 1), DataLoader(data, 1))
+    model = nn.Conv2d(3, 2, 1)
+    with pytest.warns(
+        UserWarning, match=r"All labelled pixels of the first epoch are class 0, the others void \(255\)"
+    ):
+        fit(model, DataLoader(data, 1), loss=cross_entropy, optimizer=sgd(model), epochs=1, precision="fp32")
 
 
 # Metrics --------------------------------------------------------------------------------------------------------------

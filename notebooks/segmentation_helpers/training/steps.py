@@ -2,6 +2,7 @@
 
 import functools
 import time
+import warnings
 
 import torch
 from accelerate.utils import convert_to_fp32, gather_object
@@ -47,6 +48,11 @@ class Trainer:
         self.state = {"step": 0, "loss_sum": 0.0, "counted": 0, "skipped": 0, "seconds": 0.0, "history": [], "rngs": None,
                       "row": None}  # fmt: skip
         self.shape, self.half_done, self.written, self.saved_step = (), False, 0, None
+        self.seen = (
+            IGNORE_INDEX,
+            -1,
+            False,
+        )  # the lowest and the highest class of the first epoch, and whether there was void
         self.look_every = 1 if accelerator.device.type == "cpu" else 20  # looking at the loss makes a GPU wait
 
     def restore(self, saved):
@@ -96,6 +102,7 @@ class Trainer:
                     interrupt.obey()
         state["loss_sum"] = self.loss_sum.item()
         state["rngs"] = self.gathered(self.rng) if here < length else None
+        self.warn_of_one_class()
         state["row"] = self.end_of_epoch()
 
     def train_step(self, image, mask, first=False):
@@ -140,7 +147,15 @@ class Trainer:
 
     def labels(self, mask):
         """Labelled pixels of this process's batch, and its weight: so that two processes take the step that one would."""
-        labelled = int((mask != IGNORE_INDEX).sum())
+        known = mask != IGNORE_INDEX
+        labelled = int(known.sum())
+        if not self.state["history"] and labelled and mask.ndim == 3:  # in the first epoch
+            ids = mask[known]
+            self.seen = (
+                min(self.seen[0], int(ids.min())),
+                max(self.seen[1], int(ids.max())),
+                self.seen[2] or labelled < mask.numel(),
+            )
         if self.accelerator.num_processes == 1:
             return labelled, 1.0
         everywhere = torch.tensor(float(labelled), device=self.accelerator.device)
@@ -167,7 +182,9 @@ class Trainer:
     def end_of_epoch(self):
         """Mean loss, learning rate and seconds of the epoch, counted anew from here on."""
         state = self.state
-        mean = state["loss_sum"] / state["counted"] if state["counted"] else float("nan")  # no batch had a labelled pixel
+        mean = (
+            state["loss_sum"] / state["counted"] if state["counted"] else float("nan")
+        )  # no batch had a labelled pixel
         mean = torch.tensor(mean, device=self.accelerator.device)
         row = {
             "epoch": len(state["history"]) + 1, "step": state["step"],
@@ -177,6 +194,16 @@ class Trainer:
         state["loss_sum"], state["counted"], state["seconds"] = 0.0, 0, 0.0
         share_buffers(self.accelerator, self.model, self.scored)
         return row
+
+    def warn_of_one_class(self):
+        """255 is void: of masks that hold 0 and 255 alone a network learns class 0 everywhere."""
+        lowest, highest, void = self.seen
+        if lowest == highest and void and not self.state["history"]:
+            warnings.warn(
+                f"All labelled pixels of the first epoch are class {lowest}, the others void ({IGNORE_INDEX}): there is nothing "
+                f"to tell apart. If {IGNORE_INDEX} stands for a class in your masks, say so: mapping={{0: 0, 255: 1}}.",
+                stacklevel=5,
+            )
 
     def end_of_evaluation(self):
         """The row joins the history; a scheduler that watches a score sees it."""
