@@ -385,6 +385,22 @@ def test_a_state_that_cannot_be_read_back_is_told_at_once(tmp_path):
     assert not taken
 
 
+def test_settings_of_any_kind_are_compared(tmp_path, capsys):
+    own = {
+        "images": Path("a/b"),
+        "mapping": {(128, 0, 0): 1, 0: 255},
+        "sizes": (np.int64(3), 2.5),
+        "kind": torch.float32,
+    }
+    for value in (own, dict(own), own | {"mapping": {(128, 0, 0): 0}}):
+        run(tmp_path, epochs=1, settings={"dataset": value})
+    printed = capsys.readouterr().out
+    assert printed.count("nothing to train") == 1 and printed.count("dataset was") == 1
+    assert plan_steps(
+        0.01, small_model(), loaders()[0], loss=cross_entropy, settings=own, precision="fp32", run_dir=tmp_path
+    )
+
+
 def test_a_folder_of_ones_own_beside_the_earlier_runs(tmp_path):
     (tmp_path / "previous-best").mkdir()
     run(tmp_path, epochs=1)

@@ -4,7 +4,6 @@ Explained in `11_unet_fastai`, used wherever fastai trains.
 """
 
 import functools
-import json
 import random
 import time
 import zlib
@@ -35,7 +34,7 @@ from .training import (
     to_csv,
     write_atomically,
 )
-from .training.files import plain
+from .training.files import as_json, plain
 from .training.identity import checksum, code_digest, differences, left_by
 
 
@@ -109,7 +108,7 @@ def fit_learner(learn, epochs, rate, *, run_dir, method="fit_one_cycle", seed=0,
         "frozen": learn.opt.frozen_idx, "trained": f"{len(trained)} parameters, {zlib.crc32(repr(trained).encode()):08x}",
         "pictures": len(learn.dls.train.dataset), "loss": f"{type(learn.loss_func).__name__} {code_digest(learn.loss_func)}",
         "callbacks": sorted(type(cb).__name__ for cb in [*learn.cbs, *cbs]),
-    } | json.loads(json.dumps(settings or {}, default=str))  # fmt: skip
+    } | as_json(settings or {})  # fmt: skip
     saved, now = read_checkpoint(run_dir), checksum(model)
     if saved is not None and (other := differences(saved, described, now)):
         keep_aside(run_dir, other, carried_on=now == left_by(saved))

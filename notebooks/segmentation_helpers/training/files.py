@@ -134,6 +134,15 @@ def to_csv(history) -> bytes:
     return text.getvalue().encode()
 
 
+def as_json(settings):
+    """Settings as JSON gives them back: keys as text, and whatever JSON does not know as text, too."""
+    if isinstance(settings, dict):
+        return {str(key): as_json(value) for key, value in settings.items()}
+    if isinstance(settings, (list, tuple)):
+        return [as_json(value) for value in settings]
+    return json.loads(json.dumps(plain(settings), default=str))
+
+
 def read_checkpoint(run_dir):
     """The run's checkpoint, or None. A finished run without its weights counts as none. Raises TrainingError."""
     path = run_dir / CHECKPOINT if run_dir is not None else None

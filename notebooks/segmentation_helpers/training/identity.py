@@ -2,13 +2,14 @@
 
 import functools
 import hashlib
-import json
 import re
 import types
 import zlib
 
 import torch
 from torch import nn
+
+from .files import as_json
 
 IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 
@@ -29,7 +30,7 @@ def describe(model, train_loader, loss, optimizer, scheduler, settings) -> dict:
     }  # fmt: skip
     for key, value in named.items():  # memory addresses differ from run to run
         named[key] = re.sub(r" at 0x[0-9a-f]+", "", value) if isinstance(value, str) else value
-    return named | json.loads(json.dumps(settings, default=str))
+    return named | as_json(settings)
 
 
 def checksum(state) -> int:

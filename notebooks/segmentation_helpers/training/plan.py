@@ -11,7 +11,7 @@ from accelerate.utils import convert_to_fp32
 
 from .. import environment
 from ..normalized import require_no_attributes
-from .files import PLAN, read_plan, write_atomically
+from .files import PLAN, as_json, read_plan, write_atomically
 from .order import get_rng, set_rng
 from .process import autocast
 from .words import check_batch, in_words, require_batches
@@ -30,7 +30,7 @@ def plan_steps(minutes, model, train_loader, *, loss, run_dir=None, settings=Non
     """
     require_no_attributes(model)
     require_batches(train_loader, "train_loader")
-    asked = {"minutes": minutes, "settings": json.loads(json.dumps(settings or {}, default=str))}
+    asked = {"minutes": minutes, "settings": as_json(settings or {})}
     plan = read_plan(Path(run_dir) if run_dir is not None else None)
     if plan.get("asked") == asked:
         return plan["steps"]
