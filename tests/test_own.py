@@ -11,6 +11,10 @@ from torch import nn
 import segmentors
 from notebook_code import definitions
 from segmentation_helpers.datasets import DatasetError
+from segmentation_helpers.inference import Normalized
+from segmentation_helpers.training import load_weights, save_weights
+
+MEAN, STD = (0.3, 0.5, 0.6), (0.2, 0.25, 0.4)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +24,9 @@ def ten():
 
 @pytest.fixture(scope="module")
 def setr():
-    return definitions("31_finetune_setr", image_size=(64, 96))
+    return definitions(
+        "31_finetune_setr", image_size=(64, 96), grid_size=(64, 96), encoder="vit_tiny_patch16_224", num_classes=5
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +64,7 @@ def test_a_part_taken_out_leaves_a_segmentor_that_trains(ten, part):
     rest = ten.without(part, ten.small(ten.PARTS[part]))
     sizes = [sum(p.numel() for p in model.parameters()) for model in (whole, rest)]
     assert sizes[1] < sizes[0] if part == "pyramid pooling" else sizes[1] == sizes[0]
-    outputs = rest.train().forward_with_auxiliary(torch.rand(2, 3, 64, 96))
+    outputs = segmentors.WithAuxiliary(rest).train()(torch.rand(2, 3, 64, 96))
     assert {x.shape for x in outputs} == {(2, 5, 64, 96)}
     sum(x.square().mean() for x in outputs).backward()
 
@@ -68,7 +74,7 @@ def test_without_skips_fine_detail_cannot_pass(ten):
     dead = []
     for model in (ten.small("unet"), ten.without("skips", ten.small("unet"))):
         seen = {}
-        model.down[0].register_forward_hook(lambda _, __, output, seen=seen: seen.update(x=output))
+        model.network.down[0].register_forward_hook(lambda _, __, output, seen=seen: seen.update(x=output))
         logits = model.eval()(torch.rand(1, 3, 64, 96))
         (gradient,) = torch.autograd.grad(logits.square().sum(), seen["x"])
         dead.append((gradient == 0).float().mean().item())
@@ -100,13 +106,13 @@ def small_setr(**options):
 
 
 def with_lora(setr, model):
-    for block in model.encoder.blocks:
+    for block in model.network.encoder.blocks:
         block.attn.qkv, block.attn.proj = setr.LoRA(block.attn.qkv), setr.LoRA(block.attn.proj)
     return model
 
 
 def test_lora_changes_nothing_at_first_and_can_be_merged_away(setr):
-    image = torch.randn(1, 3, 64, 96)
+    image = torch.rand(1, 3, 64, 96)
     with torch.inference_mode():
         plain = small_setr().eval()(image)
     model = with_lora(setr, small_setr()).eval()
@@ -117,21 +123,22 @@ def test_lora_changes_nothing_at_first_and_can_be_merged_away(setr):
                 parameter.normal_()
         tuned = model(image)
         assert (tuned - plain).abs().max() > 0.01
-        torch.testing.assert_close(setr.merged(model)(image), tuned, rtol=1e-3, atol=1e-4)
+        assert setr.merged(model.network) is model.network
+        torch.testing.assert_close(model(image), tuned, rtol=1e-3, atol=1e-4)
     assert model.state_dict().keys() == small_setr().state_dict().keys()
 
 
 def test_with_lora_the_encoder_itself_is_frozen(setr):
     model = small_setr()
-    model.encoder.requires_grad_(False)
+    model.network.encoder.requires_grad_(False)
     with_lora(setr, model)
-    trained = {name for name, p in model.encoder.named_parameters() if p.requires_grad}
+    trained = {name for name, p in model.network.encoder.named_parameters() if p.requires_grad}
     assert trained and all("lora" in name for name in trained)
 
 
 def test_a_frozen_encoder_keeps_no_activations(setr):
     everything, frozen = segmentors.WithAuxiliary(small_setr()), segmentors.WithAuxiliary(small_setr())
-    frozen.segmentor.encoder.requires_grad_(False)
+    frozen.network.encoder.requires_grad_(False)
     assert setr.training_megabytes(frozen) < 0.6 * setr.training_megabytes(everything)
 
 
@@ -149,8 +156,24 @@ def test_training_memory_of_one_layer_is_what_one_counts_by_hand(setr):
 def test_a_position_is_most_like_itself(setr):
     model = small_setr()
     for size in ((4, 6), (7, 10)):
-        alike = setr.likeness(model.encoder.positions_for(size), size)
+        alike = setr.likeness(model.network.encoder.positions_for(size), size)
         assert alike.shape == size and alike.argmax() == (size[0] // 2) * size[1] + size[1] // 2
+
+
+@pytest.mark.parametrize("decoder", ["naive", "pup", "mla"])
+def test_a_pretrained_encoder_keeps_its_weights_and_its_statistics(setr, decoder, tmp_path):
+    setr.start = Normalized(small_setr().network, MEAN, STD, divisor=1)
+    model = setr.pretrained(decoder)
+    ours, theirs = model.network.encoder.state_dict(), setr.start.network.encoder.state_dict()
+    assert all(torch.equal(ours[key], value) for key, value in theirs.items())
+    assert model.mean.flatten().tolist() == pytest.approx(MEAN) and model.std.flatten().tolist() == pytest.approx(STD)
+
+    save_weights(model, tmp_path / "model.safetensors")  # which somebody loads elsewhere, with create alone
+    other = segmentors.create("setr", 5, encoder="vit_tiny_patch16_224", decoder=decoder, image_size=(64, 96))
+    load_weights(other, tmp_path / "model.safetensors")
+    image = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        torch.testing.assert_close(other.eval()(image), model.eval()(image))
 
 
 # 32: a design of one's own --------------------------------------------------------------------------------------------
@@ -195,7 +218,9 @@ class Faulty(nn.Module):
     ],
 )
 def test_the_contract_finds_faults(design, fault, words):
-    build = functools.partial(Faulty, fault=fault)
+    def build(classes):
+        return Normalized(Faulty(classes, fault), MEAN, STD)
+
     if fault is None:
         assert design.check_contract(build) == "keeps the contract"
     else:
@@ -210,7 +235,7 @@ def test_layer_wise_rates_cover_every_parameter_once_and_fall(design, encoder):
     given = [id(p) for group in groups for p in group["params"]]
     assert sorted(given) == sorted(id(p) for p in model.parameters())
     assert [group["lr"] for group in groups] == [0.5**n for n in range(len(groups))]
-    stem = next(iter(model.encoder.parameters()))
+    stem = next(iter(model.network.encoder.parameters()))
     assert any(stem is p for p in groups[-1]["params"]), "the stem is the deepest"
 
 
@@ -230,6 +255,16 @@ def test_a_gate_passes_one_side_or_the_other(design):
     for bias, expected in ((50.0, fine), (-50.0, coarse.expand(-1, -1, 8, 8))):
         nn.init.constant_(gate.share.bias, bias)
         torch.testing.assert_close(gate(fine, coarse), expected)
+
+
+def test_shares_are_those_of_the_normalised_image(design):
+    model, image, seen = design.gated(5, channels=16).eval(), torch.rand(3, 64, 96), []
+    handle = model.network.head.gates[-1].share.register_forward_hook(lambda _, __, output: seen.append(output))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    with torch.inference_mode():
+        model.network(((image - mean) / std)[None])
+    handle.remove()
+    torch.testing.assert_close(design.shares(model, image), seen[0][0].sigmoid().mean(0))
 
 
 def test_costs_of_one_convolution(design):

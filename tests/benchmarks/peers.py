@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader
 
 from segmentation_helpers import environment
 from segmentation_helpers.datasets import check_dataset, load_dataset
+from segmentation_helpers.inference import Normalized
 from segmentation_helpers.training import evaluate, fit
 
 GOAL, LIMIT, ROUNDS, SPEED_IMAGES = 0.30, 20.0, 3, 64
@@ -71,20 +72,15 @@ class Rater:
         return self.batch_size / statistics.median(np.diff(self.times)[2:])
 
 
-class Scaled(torch.nn.Module):
-    """A network that wants ImageNet's mean and standard deviation, and perhaps smaller images, for full-size images in 0..1."""
+class Halved(torch.nn.Module):
+    """A network that wants images of half the size, for full-size ones."""
 
-    def __init__(self, model, divisor, scale=1.0):
+    def __init__(self, model):
         super().__init__()
-        self.model, self.divisor, self.scale = model, divisor, scale
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
+        self.model = model
 
     def forward(self, image):
-        image = (image - self.mean) / self.std
-        if self.scale == 1:
-            return self.model(image)
-        small = F.interpolate(image, scale_factor=self.scale, mode="bilinear", antialias=True)
+        small = F.interpolate(image, scale_factor=0.5, mode="bilinear", antialias=True)
         return F.interpolate(self.model(small), size=image.shape[-2:], mode="bilinear")
 
 
@@ -101,7 +97,7 @@ def smp_example(meter, watch):
         A.Perspective(p=0.5, fill_mask=255), *one_of,
     ])  # fmt: skip
     loader = DataLoader(load_dataset("camvid", "train", transform=transform), 32, shuffle=True)
-    model = Scaled(smp.FPN("resnext50_32x4d", encoder_weights=None, classes=11), divisor=32)
+    model = Normalized(smp.FPN("resnext50_32x4d", encoder_weights=None, classes=11), *fastai.imagenet_stats, divisor=32)
     loss = smp.losses.DiceLoss("multiclass", from_logits=True, ignore_index=255)
     optimizer = torch.optim.Adam(model.parameters(), 2e-4)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50, eta_min=1e-5)
@@ -129,7 +125,7 @@ def fastai_tutorial(meter, watch):
             raise fastai.CancelValidException  # the clock runs
 
         def after_epoch(self):
-            watch and watch.score(Scaled(self.learn.model, divisor=64, scale=0.5))
+            watch and watch.score(Normalized(Halved(self.learn.model), *fastai.imagenet_stats, divisor=64))
 
     pairs = train.pairs + valid.pairs  # an item is a number: fastai would transform a tuple part by part
     block = fastai.DataBlock(
@@ -151,7 +147,7 @@ def ours(meter, watch):
     notebook = definitions(
         "10_unet_from_scratch", dataset="camvid", width=32, classes=train_data.classes, train_data=train_data,
         pixels=check_dataset(train_data), valid_loader=DataLoader(valid_data, 4), image_size=(240, 320), batch_size=8,
-        workers=0, smoke_test=False, seed=0, valid=None,
+        workers=0, smoke_test=False, seed=0, valid=None, own=None,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         if watch:
