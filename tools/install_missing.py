@@ -72,7 +72,10 @@ def needs(packages) -> set[str]:
     found, new = set(), set(packages)
     while new:
         name = new.pop()
-        lines = metadata.requires(name) or [] if version_of(name) else []
+        try:
+            lines = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            lines = []
         direct = {canonical(re.match(r"[\w.-]+", line)[0]) for line in lines if "extra ==" not in line}
         new |= direct - found
         found |= direct
