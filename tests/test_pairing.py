@@ -55,7 +55,8 @@ LAYOUTS = {  # pictures, masks, the two folders, options that somebody might sta
     "one folder, folders in it": ("all/images/{}.png", "all/masks/{}.png", "all", "all", {}),
     "one folder, split in it": ("all/train/images/{}.jpg", "all/train/masks/{}.png", "all", "all", {}),
     "a mask_suffix that is wrong": ("images/{}.png", "masks/{}_seg.png", "images", "masks", {"mask_suffix": "_mask"}),
-    "a folder for each": ("all/{0}/image_{0}.png", "all/{0}/mask_{0}.png", "all", "all", {}),
+    "named after the picture's file": ("images/{}.jpg", "masks/{}.jpg.png", "images", "masks", {}),
+    "numbers on both sides": ("images/2024_{}_v2.png", "masks/2024_{}_v2_lbl.png", "images", "masks", {}),
     "accents": ("images/é{}_x.png", "masks/é{}_y.png", "images", "masks", {}),
 }  # fmt: skip
 
@@ -66,8 +67,6 @@ LAYOUTS = {  # pictures, masks, the two folders, options that somebody might sta
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_patterns_that_a_message_names_pair_everything(tmp_path, layout, names):
     picture, mask, images, masks, options = LAYOUTS[layout]
-    if layout == "a folder for each":
-        pytest.skip("the name stands twice: no pattern says that")
     write(tmp_path, picture, mask, names=names)
     with pytest.raises(DatasetError, match=f"(All|all) {len(names)} pictures pair with image_pattern=") as error:
         own(tmp_path, images, masks, **options)

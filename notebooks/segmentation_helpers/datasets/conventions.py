@@ -6,8 +6,7 @@ import numpy as np
 
 from .classes import IGNORE_INDEX
 from .errors import DatasetError
-from .files import load
-from .masks import brightness, ids_of
+from .masks import brightness, stored_ids
 
 SOME = 16  # masks looked at, evenly spread; all of them where these look wrong
 
@@ -22,10 +21,10 @@ def void_or_class(masks: list[Path], num_classes: int) -> bool:
         if number >= SOME and suspect is None:
             break
         try:
-            single |= load(path).bands == 1
-            ids = ids_of(path)
+            ids, bands = stored_ids(path)
         except DatasetError:
             continue  # reading it will say so
+        single |= bands == 1
         if ids is None:
             return not single
         values = set(np.unique(ids).tolist())

@@ -17,9 +17,10 @@ from .conventions import check_threshold, void_or_class
 from .errors import DatasetError, warn
 from .files import load
 from .images import check_options, read_image
-from .masks import INVALID, read_colour_mask, read_index_mask, read_threshold_mask
+from .masks import read_colour_mask, read_index_mask, read_threshold_mask
 from .meanings import class_names, meanings, palette_of
 from .pairing import every_fifth, pairs_of
+from .values import INVALID
 
 
 class SegmentationDataset(Dataset):

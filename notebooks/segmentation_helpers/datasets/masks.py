@@ -9,7 +9,7 @@ from .classes import IGNORE_INDEX, STANFORD_CLASSES
 from .errors import DatasetError
 from .files import load
 from .raw import Raw
-from .values import INVALID, classes_of
+from .values import classes_of
 
 JPEG_REMEDY = (
     "Export the masks as PNG, or for two classes say from which brightness on a pixel is class 1: threshold=128."
@@ -111,10 +111,10 @@ def _example(pixels, num_classes):
     return f"mapping={ ({tuple(colour): place for place, colour in enumerate(found)}) }"
 
 
-def ids_of(path: Path) -> np.ndarray | None:
-    """The ids of a mask as they are stored, (H, W), or None where it holds colours. Raises DatasetError."""
-    ids, _ = _ids_or_colours(_mask(path), path)
-    return ids
+def stored_ids(path: Path) -> tuple[np.ndarray | None, int]:
+    """The ids of a mask as they are stored, (H, W), None where it holds colours; and its bands. Raises DatasetError."""
+    raw = _mask(path)
+    return _ids_or_colours(raw, path)[0], raw.bands
 
 
 def _mask(path, lossy=False) -> Raw:
@@ -207,8 +207,3 @@ def _whole(ids, path):
             )
         return ids.astype(np.int64)
     return ids
-
-
-__all__ = [
-    "INVALID", "brightness", "ids_of", "read_colour_mask", "read_index_mask", "read_regions_mask", "read_threshold_mask",
-]  # fmt: skip
