@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 import training_run
+from segmentation_helpers.inference import Normalized
 from segmentation_helpers.metrics import ConfusionMatrix
 from segmentation_helpers.training import TrainingError, evaluate, fit, load_weights, plan_steps, save_weights
 from segmentation_helpers.training.identity import checksum, code_digest
@@ -575,6 +576,26 @@ def test_the_commonest_mistakes_in_words(data, batch, model, words):
     if "one picture" not in words:
         with pytest.raises(TrainingError, match=words.replace(" at step 1", " while evaluating")):
             evaluate(network, DataLoader(data, batch))
+
+
+class Halves(nn.Module):
+    """A skip over one halving, which odd sizes do not survive."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, image):
+        x = self.conv(image)
+        return x + F.interpolate(F.max_pool2d(x, 2), scale_factor=2)
+
+
+def test_a_crop_that_does_not_fit_the_network_in_words():
+    model = Normalized(Halves(), [0.5] * 3, [0.25] * 3, divisor=2)
+    words = r"cannot take images of 8 x 9 \(height x width\) at step 1 .*multiples of what the network halves"
+    with pytest.raises(TrainingError, match=words):
+        run(None, model, DataLoader(pairs((8, 9), (8, 9)), 2), epochs=1)
+    evaluate(model, DataLoader(pairs((8, 9)), 1))  # which pads
 
 
 def test_streams_and_empty_loaders_in_words():

@@ -114,6 +114,12 @@ def _words(error, doing, shape):
             f"Pictures of several sizes in one batch {doing}: crop or pad them to one size in the transform, or use "
             "batch_size=1."
         )
+    if "Sizes of tensors must match" in text or "must match the size of tensor" in text:
+        size = f" of {shape[-2]} x {shape[-1]} (height x width)" if len(shape) == 4 else ""
+        return (
+            f"The network or the loss cannot take images{size} {doing} ({text.splitlines()[0][:120]}): crop or pad them to "
+            "multiples of what the network halves in all, of 32 for most (image_size in a notebook)."
+        )
     if found := re.search(r"Target (-?\d+) is out of bounds", text):
         return (
             f"A mask holds class {found[1]}, which the model has no output for ({doing}): build it for as many classes as the "
