@@ -387,3 +387,53 @@ def test_bad_models_are_clear_errors():
     with pytest.raises(ValueError, match="256 classes do not fit into a uint8 class map .*return_logits=True"):
         predict(pointwise(256), photo(8, 8))
     assert predict(pointwise(256), photo(8, 8), return_logits=True).shape == (256, 8, 8)
+
+
+# Several pictures, PIL's pictures, other numbers of bands --------------------------------------------------------------
+
+
+def test_several_pictures_of_one_size_at_once():
+    model, images = with_borders(), [photo(20, 30, seed) for seed in range(3)]
+    expected = np.stack([predict(model, image) for image in images])
+    assert np.array_equal(predict(model, np.stack(images)), expected)
+    assert np.array_equal(
+        predict(model, images, tile=16), np.stack([predict(model, image, tile=16) for image in images])
+    )
+    logits = predict(model, images, return_logits=True, flip=True)
+    assert logits.shape == (3, 4, 20, 30) and torch.equal(
+        logits[1], predict(model, images[1], return_logits=True, flip=True)
+    )
+    with pytest.raises(ValueError, match="one size, but these have 20 x 30, 30 x 20: predict them one by one"):
+        predict(model, [images[0], photo(30, 20)])
+    with pytest.raises(ValueError, match="no pictures"):
+        predict(model, [])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_pil_picture_is_turned_upright_as_read_image_does(tmp_path, orientation):
+    from segmentation_helpers.datasets import read_image
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(photo(20, 30)).save(tmp_path / "p.png", exif=exif)
+    model = with_borders()
+    expected = predict(model, read_image(tmp_path / "p.png"))
+    assert expected.shape == ((30, 20) if orientation > 4 else (20, 30))
+    with Image.open(tmp_path / "p.png") as picture:
+        assert np.array_equal(predict(model, picture), expected)
+
+
+def test_the_bands_of_a_plain_model_are_those_of_its_first_convolution():
+    grey, four = seeded(nn.Sequential(nn.Conv2d(1, 2, 1))), seeded(nn.Conv2d(4, 2, 1))
+    picture = photo(8, 8)
+    assert np.array_equal(predict(grey, picture[..., 0]), predict(grey, picture[..., :1]))
+    assert np.array_equal(predict(grey, Image.fromarray(picture[..., 0])), predict(grey, picture[..., 0]))
+    assert predict(four, np.dstack([picture, picture[..., :1]])).shape == (8, 8)
+    for model, image, words in [
+        (grey, picture, r'takes grey pictures: open it with PIL.Image.open\(path\).convert\("L"\)'),
+        (four, picture, "the model takes 4 bands"), (pointwise(), picture[..., 0], r'convert\("RGB"\)'),
+        (pointwise(), np.dstack([picture, picture[..., :1]]), r'convert\("RGB"\)'),
+        (pointwise(), photo(8, 8, 0)[:, :, [0, 1, 2, 0, 1]], "the model takes 3 bands"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            predict(model, image)

@@ -133,3 +133,62 @@ def test_bfloat16_is_used_in_training_and_gone_after_it(tmp_path):
     fit_learner(learn, 1, 0.01, run_dir=tmp_path, cbs=[BFloat16()])
     assert kinds[:2] == [torch.bfloat16, torch.float32]
     assert learn.model(torch.rand(1, 3, 16, 16)).dtype == torch.float32
+
+
+# Identity, and how it ends --------------------------------------------------------------------------------------------
+
+
+def test_the_cell_run_again_after_an_error_within_an_epoch_goes_on(tmp_path, capsys):
+    whole, weights = run(tmp_path / "whole")
+    learn, cut = learner(path=tmp_path / "cut"), PowerCut()
+    cut.armed = True
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit_learner(learn, 6, 0.01, run_dir=tmp_path / "cut", cbs=[cut])
+    saved = torch.load(tmp_path / "cut/checkpoint.pt", weights_only=True)
+    assert len(saved["history"]) == 2
+    assert all(torch.equal(value, saved["model"][name]) for name, value in learn.model.state_dict().items())
+    cut.armed = False
+    for _ in range(2):  # once to go on, once more when it has ended, with the same model in memory
+        fit_learner(learn, 6, 0.01, run_dir=tmp_path / "cut", cbs=[cut])
+    assert all(torch.equal(learn.model.state_dict()[name], value) for name, value in weights.items())
+    printed = capsys.readouterr().out
+    assert "Going on after epoch 2" in printed and "nothing to train" in printed
+    assert not list((tmp_path / "cut").glob("previous-*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda learn: nn.init.zeros_(learn.model[3].weight), "weights are neither"),
+        (lambda learn: learn.model[0].requires_grad_(False), "trained was"),
+        (lambda learn: setattr(learn, "loss_func", lambda logits, mask: 2 * cross_entropy(logits, mask)), "loss was"),
+    ],
+)
+def test_another_run_is_told_apart(tmp_path, capsys, change, words):
+    run(tmp_path)
+    learn = learner(path=tmp_path)
+    change(learn)
+    fit_learner(learn, 6, 0.01, run_dir=tmp_path, cbs=[PowerCut()])
+    printed = capsys.readouterr().out
+    assert words in printed and "starting anew" in printed and (tmp_path / "previous-1/model.safetensors").is_file()
+
+
+def test_loaders_without_a_batch_or_without_validation_are_told(tmp_path):
+    for train, valid, words in (
+        (DataLoader(Pictures(), 32, drop_last=True), DataLoader(Pictures(), 5), "dls.train has no batch.*16 pictures"),
+        (DataLoader(Pictures(), 4), DataLoader([], 4), "dls has no validation pictures"),
+        (fastai.DataLoader(Pictures(), bs=4), fastai.DataLoader([], bs=4), "dls has no validation pictures"),
+    ):
+        learn = learner()
+        learn.dls = fastai.DataLoaders(train, valid, device="cpu")
+        with pytest.raises(ValueError, match=words):
+            fit_learner(learn, 1, 0.01, run_dir=tmp_path)
+
+
+def test_a_metric_whose_void_is_one_of_the_classes():
+    learn = learner()
+    metric = MatrixMetric(3, ignore_index=1)
+    learn.metrics = [metric]
+    with learn.no_bar(), learn.no_logging():
+        learn.validate(dl=DataLoader([(torch.rand(3, 16, 16), torch.randint(3, (16, 16)))] * 2, 2))
+    assert metric.confusion.iou[1].isnan() and metric.confusion.matrix[1].sum() == 0 < metric.value

@@ -3,6 +3,7 @@
 import re
 from functools import partial
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -438,3 +439,51 @@ def test_upernet_on_convnext_is_that_of_transformers():
     ]  # fmt: skip
     model.load_state_dict(under_our_names(reference.state_dict(), rules, model))
     same(model, lambda image: reference(image).logits, torch.rand(1, 3, 96, 128))
+
+
+# Names, options, bands ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "words"),
+    [
+        (("unet", 3), {"pretrained": True}, '"unet" has no weights of timm.* takes depth, in_chans, width'),
+        (("segformer", 3), {"pretrained": True}, '"segformer" has no weights of timm'),
+        (("unet", 3), {"encoder": "resnet34"}, '"unet" has no encoder to choose'),
+        (("segformer", 3), {"encoder": "resnet34"}, "one of mit_b0, mit_b1"),
+        (("fcn", 3), {"encoder": "vit_tiny_patch16_224"}, 'cannot be the encoder of "fcn", which takes a convolutional model'),
+        (("setr", 3), {"encoder": "resnet18"}, 'resnet18 cannot be the encoder of "setr", which takes one of timm.s plain'),
+        (("setr", 3), {"encoder": "swin_tiny_patch4_window7_224"}, "cannot be the encoder"),
+        (("segmenter", 3), {"encoder": "convnext_atto"}, "cannot be the encoder"),
+        (("setr", 3), {"encoder": "vit_tiny_patch16_224", "decoder": "PUP"}, '.PUP., but must be "naive", "pup" or "mla"'),
+        (("segmenter", 3), {"encoder": "vit_tiny_patch16_224", "decoder": "masks"}, 'must be "mask" or "linear"'),
+        (("fastfcn", 3), {"head": "pps"}, 'must be "psp", "aspp" or "encoding"'),
+        (("unet", 3), {"in_channels": 1}, '"unet" has no option in_channels; it takes depth, in_chans, width'),
+        (("fcn", 3), {"encoder": "resnet81"}, 'timm has no model "resnet81": do you mean resnet18'),
+        (("unet", ["a", "b"]), {}, r"num_classes is \['a', 'b'\], but must be a number: len\(classes\)"),
+        (("unet", 0), {}, "num_classes is 0"),
+        (("setr", 3), {"weights": "imagenet"}, "say pretrained=True"),
+        (("setr", 3), {"weights": "setr_vit-l_naive_8xb2-160k_ade20k-512x512", "decoder": "mla", "nonsense": 1},
+         "a checkpoint decides everything but the classes: leave out decoder, nonsense"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_said_in_words(arguments, options, words):
+    with pytest.raises(ValueError, match=words):
+        segmentors.create(*arguments, **options)
+
+
+@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize("bands", [1, 4])
+def test_other_numbers_of_bands(kind, bands):
+    name, options = SMALL[kind]
+    model = segmentors.create(name, 5, in_chans=bands, **options)
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, bands), dtype=np.uint8)
+    assert predict(model, image).shape == (64, 96) and input_spec(model).bands == bands
+    assert model.mean.flatten().tolist() == pytest.approx([float(model.mean[0])] * bands)
+
+
+def test_statistics_may_be_given():
+    model = segmentors.create("unet", 5, width=4, in_chans=2, mean=(0.1, 0.2), std=(0.3, 0.4))
+    assert model.mean.flatten().tolist() == pytest.approx([0.1, 0.2]) and model.std.flatten().tolist() == pytest.approx(
+        [0.3, 0.4]
+    )

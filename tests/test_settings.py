@@ -50,11 +50,11 @@ def test_mappings():
         meanings("#800000:1, #000000:0") == meanings({(128, 0, 0): 1, (0, 0, 0): 0}) == {(128, 0, 0): 1, (0, 0, 0): 0}
     )
     assert meanings("0:ground,7:void,9:255", ["ground", "cat"]) == {0: 0, 7: 255, 9: 255} and meanings(None) is None
-    assert meanings({np.int64(3): np.uint8(1)}) == {3: 1}
+    assert meanings({np.int64(3): np.uint8(1)}) == {3: 1} and meanings("-1:255,70000:0") == {-1: 255, 70000: 0}
     for wrong, words in [
         ("0", "value:class with commas"), ("0:0,0:1", "stands there twice"), ("0:0,#000000:1", "not both"),
         ("x:0", "the value 'x'"), ("0:9", "classes are 0 to 1"), ("0:dog", "classes are 0 to 1"), ("#80:1", "the value '#80'"),
-        ("-1:0", "the value '-1'"),
+        ("1.5:0", "the value '1.5'"), ("0:-1", "classes are 0 to 1"),
     ]:  # fmt: skip
         with pytest.raises(SettingError, match=words):
             meanings(wrong, ["ground", "cat"])

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -79,6 +80,51 @@ def test_a_hosted_notebook_installs_only_what_cannot_be_imported():
     assert install_missing.missing("# comment\nnumpy>=1\nno-such-package>=2.1,<3  # why\n") == [
         "no-such-package>=2.1,<3"
     ]
+
+
+def test_a_hosted_notebook_replaces_what_is_too_old_but_not_torch(monkeypatch, capsys, tmp_path):
+    wanted = (
+        "numpy>=1.26\nalbumentations>=2.0.8,<2.1   # the last MIT release\ntorch>=2.10\nopencv-python-headless>=4.9\n"
+    )
+    (tmp_path / "requirements.txt").write_text(wanted)
+    here = {"numpy": "2.4.6", "albumentations": "1.4.24", "torch": "2.6.0+cu124", "opencv-python": "4.12.0.88"}
+    monkeypatch.setattr(install_missing, "version_of", here.get)
+    assert install_missing.unfit(wanted) == {"albumentations>=2.0.8,<2.1": "1.4.24", "torch>=2.10": "2.6.0+cu124"}
+    monkeypatch.setattr(install_missing, "REQUIREMENTS", tmp_path / "requirements.txt")
+    calls = []
+
+    def pip(command, check):
+        calls.append((command, Path(command[command.index("-c") + 1]).read_text().lower().splitlines()))
+
+    monkeypatch.setattr(install_missing.subprocess, "run", pip)
+    install_missing.main()
+    (command, kept), said = calls[0], capsys.readouterr().out.splitlines()
+    assert command[-1] == "albumentations>=2.0.8,<2.1" and "torch>=2.10" not in command
+    names = {line.split("==")[0] for line in kept}
+    assert {"torch", "numpy", "timm"} <= names, "what fits stays"
+    assert not {"albumentations", "albucore", "simsimd"} & names, "a newer one may need newer ones"
+    assert said[:2] == [
+        "albumentations is 1.4.24, but albumentations>=2.0.8,<2.1 is wanted: it is replaced. Restart if it was imported already.",
+        "torch is 2.6.0+cu124, but torch>=2.10 is wanted: choose a newer image of this host, or expect errors.",
+    ]
+    here |= {"albumentations": "2.0.8", "torch": "2.15.0"}
+    install_missing.main()
+    assert len(calls) == 1, "everything fits"
+
+
+@pytest.mark.parametrize("packaging", ["packaging", "pip's copy", "neither"])
+def test_bounds_of_versions(monkeypatch, packaging):
+    if packaging != "packaging":
+        monkeypatch.setitem(sys.modules, "packaging.specifiers", None)
+    if packaging == "neither":
+        monkeypatch.setitem(sys.modules, "pip._vendor.packaging.specifiers", None)
+    cases = [
+        (">=2.0.8,<2.1", "2.0.10", True), (">=2.0.8,<2.1", "2.1", False), (">=2.0.8,<2.1", "1.4.24", False), ("", "0.1", True),
+        (">=2.10", "2.9.1", False), (">=2.10", "2.10.0+cu128", True), (">=1.0", "1.0.31", True), ("==2.0", "2.0.0", True),
+        (">1, <=3", "3.0", True), (">3", "3.0", False),
+    ]  # fmt: skip
+    for bounds, version, expected in cases:
+        assert install_missing.allows(bounds, version) is expected, (bounds, version)
 
 
 def test_stamping_puts_one_address_everywhere():

@@ -1,6 +1,8 @@
 """A small training run as a program of its own, to be killed, interrupted and started twice by test_training.py."""
 
+import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -58,7 +60,7 @@ def cross_entropy(logits, mask):
     return F.cross_entropy(logits, mask, ignore_index=255)
 
 
-def train(run_dir, precision, epochs=12, started=None, pause=0.0, **options):
+def train(run_dir, precision, epochs=12, started=None, pause=0.0, after_step=None, **options):
     """Trains in `run_dir`; touches the file `started` at the first step and rests `pause` seconds in every step."""
     torch.set_num_threads(1)
     model = small_model()
@@ -66,22 +68,80 @@ def train(run_dir, precision, epochs=12, started=None, pause=0.0, **options):
     train_loader, valid_loader = loaders()
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(train_loader))
 
-    def loss(logits, mask):
+    def rest(*_):
         if started is not None:
             Path(started).touch()
         time.sleep(pause)
-        return cross_entropy(logits, mask)
 
-    history = fit(model, train_loader, valid_loader, loss=loss, optimizer=optimizer, scheduler=scheduler, epochs=epochs,
+    for hook in (rest, after_step):
+        if hook is not None:
+            optimizer.register_step_post_hook(hook)
+    history = fit(model, train_loader, valid_loader, loss=cross_entropy, optimizer=optimizer, scheduler=scheduler, epochs=epochs,
                   run_dir=run_dir, precision=precision, **options)  # fmt: skip
     return model, history
 
 
+class Uneven(Squares):
+    """Pictures with very different numbers of labelled pixels, the third of four without any."""
+
+    def __getitem__(self, index):
+        image, mask = super().__getitem__(index)
+        mask[: (0, 12, 40, 30)[index % 4]] = 255
+        return image, mask
+
+
+def plain_model():
+    """Neither dropout nor batch normalisation."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 1))
+
+
+def two_or_one(folder, what):
+    """For the tests of several processes: "equal", the same steps in one and in two; "plain"; "resumed", stopped in between."""
+    world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    model = plain_model() if what == "equal" else small_model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    data = Uneven(16) if what == "equal" else Squares(24)
+    loader = DataLoader(data, batch_size=4 // world if what == "equal" else 2, shuffle=True)
+    options = {
+        "loss": cross_entropy,
+        "epochs": 3 if what == "equal" else 2,
+        "precision": "fp32",
+        "run_dir": f"{folder}/run",
+    }
+    if what == "resumed":
+        taken = []
+
+        def stop(*_):
+            taken.append(1)
+            if len(taken) == 5 and rank == 0:  # one of the processes alone is asked to stop
+                signal.raise_signal(signal.SIGINT)
+
+        handle = optimizer.register_step_post_hook(stop)
+        try:
+            fit(model, loader, optimizer=optimizer, **options)
+        except KeyboardInterrupt:
+            handle.remove()
+        steps = [len(taken)]
+        model = small_model()
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        history = fit(model, loader, optimizer=optimizer, **options)
+        if rank == 0:
+            Path(folder, "steps.json").write_text(json.dumps([*steps, history[-1]["step"]]))
+    else:
+        fit(model, loader, optimizer=optimizer, **options)
+    if rank == 0:
+        torch.save(model.state_dict(), f"{folder}/weights.pt")
+
+
 if __name__ == "__main__":
     folder, precision = sys.argv[1:3]
-    model, history = train(folder, precision, epochs=2)
-    confusion = evaluate(model, loaders()[1], precision=precision)
-    torch.save({"matrix": confusion.matrix, "weights": model.state_dict(), "history": history},
-               f"{folder}/rank{os.environ.get('RANK', 'alone')}.pt")  # fmt: skip
+    if precision in ("equal", "plain", "resumed"):
+        two_or_one(folder, precision)
+    else:
+        model, history = train(folder, precision, epochs=2)
+        confusion = evaluate(model, loaders()[1], precision=precision)
+        torch.save({"matrix": confusion.matrix, "weights": model.state_dict(), "history": history},
+                   f"{folder}/rank{os.environ.get('RANK', 'alone')}.pt")  # fmt: skip
     if torch.distributed.is_initialized():  # else its threads may outlive the interpreter, which aborts
         torch.distributed.destroy_process_group()

@@ -7,17 +7,16 @@ import gc
 import os
 import platform
 import random
+import re
 import subprocess
 import sys
 import tempfile
-import time
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import platformdirs
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from . import __version__
@@ -78,10 +77,34 @@ def progress_bar(shown=True, **options) -> tqdm:
 
 
 def device() -> torch.device:
-    """The accelerator if there is one, else the CPU; the CPU, too, where ACCELERATE_USE_CPU asks for it."""
+    """The accelerator if there is one that this build of torch can use, else the CPU.
+
+    The CPU, too, where ACCELERATE_USE_CPU asks for it. Says in one sentence why a card is not used.
+    """
     if os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes"):
         return torch.device("cpu")
+    if torch.cuda.is_available() and not _has_kernels():
+        os.environ["ACCELERATE_USE_CPU"] = "true"  # and accelerate trains there
+        return torch.device("cpu")
     return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+
+
+@functools.cache
+def _has_kernels() -> bool:
+    """Whether this build of torch has kernels for the current card: of its generation, or to be compiled for it."""
+    if torch.version.hip is not None:
+        return True
+    major, minor = torch.cuda.get_device_capability()
+    built = torch.cuda.get_arch_list()
+    for kind, digits in re.findall(r"(sm|compute)_(\d+)", " ".join(built)):
+        generation, version = int(digits[:-1]), int(digits[-1])
+        if (kind == "sm" and generation == major and version <= minor) or (
+            kind == "compute" and (generation, version) <= (major, minor)
+        ):
+            return True
+    print(f"{torch.cuda.get_device_name()} (sm_{major}{minor}) has no kernels in this build of torch, which has "
+          f"{', '.join(built) or 'none'}: everything runs on the CPU. An older build of torch may have them.")  # fmt: skip
+    return False
 
 
 def available_cpus() -> int:
@@ -131,55 +154,11 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _train_briefly(model, image, bf16):
-    """Output, gradients and seconds of one forward and backward pass."""
-    model.zero_grad(set_to_none=True)
-    start = time.perf_counter()
-    with torch.autocast(image.device.type, torch.bfloat16, enabled=bf16):
-        output = model(image)
-    output.float().square().mean().backward()
-    if image.device.type == "cuda":
-        torch.cuda.synchronize()
-    seconds = time.perf_counter() - start
-    return [output.detach().float()] + [p.grad.float() for p in model.parameters()], seconds
-
-
-@functools.cache
 def best_precision() -> str:
-    """ "bf16" where bfloat16 is right and at least 1.1 times as fast as fp32 on this device, else "fp32".
+    """ "fp32", "bf16" or "fp16": what `fit` should train in on this device. See `precision.decide`."""
+    from .precision import decide  # which imports this module
 
-    A canary of about one second: strided, dilated, grouped and transposed convolutions, forward and backward, in both
-    precisions. Some CPU builds of torch compute a few of them wrongly or more slowly in bf16 (pytorch#169688, #163347,
-    #183815), so this measures instead of asking for features. The answer is remembered until the kernel restarts.
-    """
-    where = device()
-    if where.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False) or where.type == "mps":
-        return "fp32"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = nn.Sequential(
-            nn.Conv2d(3, 32, 7, stride=2, padding=3), nn.BatchNorm2d(32), nn.ReLU(),
-            nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.BatchNorm2d(64), nn.ReLU(),
-            nn.Conv2d(64, 64, 3, padding=2, dilation=2), nn.BatchNorm2d(64), nn.ReLU(),
-            nn.Conv2d(64, 64, 3, padding=1, groups=64), nn.Conv2d(64, 64, 1, stride=2), nn.BatchNorm2d(64), nn.ReLU(),
-            nn.ConvTranspose2d(64, 16, 2, stride=2),
-        ).to(where, memory_format=torch.channels_last)  # fmt: skip
-        image = torch.randn(4, 3, 120, 168, device=where).contiguous(memory_format=torch.channels_last)
-        exact, _ = _train_briefly(model, image, bf16=False)
-        close, _ = _train_briefly(model, image, bf16=True)
-        # The biases before a BatchNorm have no gradient but rounding noise: compare against the largest of all.
-        scale = max(a.norm() / a.numel() ** 0.5 for a in exact)
-        wrong = max(((a - b).norm() / a.numel() ** 0.5 / max(a.norm() / a.numel() ** 0.5, 1e-2 * scale)).item()
-                    for a, b in zip(exact, close, strict=True))  # fmt: skip
-        if not wrong < 0.1:  # bf16 keeps 8 bits: errors of 0.01 to 0.03 are its nature
-            print(f"bf16 is off by {wrong:.0%} on this machine: training stays in fp32.")
-            return "fp32"
-        seconds = {bf16: [] for bf16 in (False, True)}
-        for _ in range(5):
-            for bf16, times in seconds.items():
-                times.append(_train_briefly(model, image, bf16)[1])
-    faster = min(seconds[False]) / min(seconds[True])  # what else runs on the machine can only add
-    return "bf16" if faster > 1.1 or where.type == "cuda" else "fp32"
+    return decide()
 
 
 def user_cache() -> Path:
@@ -198,9 +177,13 @@ def data_root() -> Path:
 
 
 def data_roots() -> list[Path]:
-    """Every folder to look in for a data set: `data_root()`, then the inputs attached to a Kaggle notebook."""
+    """Every folder to look in for a data set: `data_root()`, then the inputs attached to a Kaggle notebook.
+
+    Kaggle mounts them at input/SLUG (until 2025), input/datasets/OWNER/SLUG and input/competitions/SLUG.
+    """
     attached = Path("/kaggle/input")
-    return [data_root()] + (sorted(p for p in attached.iterdir() if p.is_dir()) if attached.is_dir() else [])
+    mounts = [path for way in ("*", "datasets/*/*", "competitions/*") for path in sorted(attached.glob(way))]
+    return [data_root()] + [path for path in mounts if path.is_dir()]
 
 
 def given_path(path) -> Path:

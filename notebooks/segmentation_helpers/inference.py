@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageOps
 
 from .normalized import Normalized, input_spec, pair_of, require_no_attributes
 
@@ -45,10 +46,13 @@ def class_ids(logits):
 def predict(model, image, *, tile=None, stride=None, window=None, flip=False, return_logits=False):
     """The class of every pixel: uint8 image (H, W, bands), numpy or PIL, of any size -> uint8 class map (H, W), numpy.
 
+    Several pictures of one size, an array (B, H, W, bands) or a list, give (B, H, W). A PIL image is turned upright by its EXIF
+    tag, as `read_image` does it, and a grey one serves a network of one band as (H, W).
+
     The model gets the image in 0..1, as in `fit` and `evaluate`; where it wants it normalised, Normalized is part of it.
-    Three bands are RGB; other numbers are taken where the model's Normalized has as many. One-channel logits are binary:
-    class 1 where the logit is positive. The model runs in eval mode on the device and in the precision of its parameters,
-    and gets its training flags back; a program that cannot change its mode keeps it.
+    The bands must be as many as the model takes: three are RGB. One-channel logits are binary: class 1 where the logit is
+    positive. The model runs in eval mode on the device and in the precision of its parameters, and gets its training flags
+    back; a program that cannot change its mode keeps it.
 
     tile: pixels, one number or (height, width); default: the tile and stride of the model's Normalized, if it has them,
         else the whole image at once. Large images want tiles: beside the image and the result, memory holds one row of
@@ -57,14 +61,18 @@ def predict(model, image, *, tile=None, stride=None, window=None, flip=False, re
     window: "smooth" fades every tile out towards its borders, so that no seams show; "flat" is the plain average of
         overlapping logits, as in MMSegmentation's slide_inference. Default: the Normalized's with its tile, else "smooth".
     flip: average the logits with those of the mirrored image.
-    return_logits: return the logits instead, a float32 tensor (C, H, W) on the CPU.
+    return_logits: return the logits instead, a float32 tensor (C, H, W) on the CPU, of several pictures (B, C, H, W).
 
     Where the model's Normalized has a `scale`, the picture is resized to it first and the logits are resized back.
     Raises TypeError or ValueError, in words, for images and settings that make no sense.
     """
+    if isinstance(image, (list, tuple)) or np.ndim(image) == 4:
+        return _predict_each(
+            model, image, tile=tile, stride=stride, window=window, flip=flip, return_logits=return_logits
+        )
     require_no_attributes(model)
     spec = input_spec(model)
-    image = _checked_image(image, spec.bands or 3)
+    image = _checked_image(image, spec.bands or _first_bands(model))
     height, width = image.shape[:2]
     if window not in (None, "smooth", "flat"):
         raise ValueError(f'window is {window!r}, but it must be "smooth" or "flat"')
@@ -139,6 +147,25 @@ def _tile_axis(size, tile, stride, window):
     return starts, weight, total
 
 
+def _predict_each(model, images, **options):
+    """Several pictures, one after the other."""
+    results = [predict(model, image, **options) for image in images]
+    if not results:
+        raise ValueError("there are no pictures to predict")
+    sizes = {tuple(result.shape[-2:]) for result in results}
+    if len(sizes) > 1:
+        listed = ", ".join(f"{height} x {width}" for height, width in sorted(sizes))
+        raise ValueError(
+            f"pictures predicted together must have one size, but these have {listed}: predict them one by one"
+        )
+    return torch.stack(results) if options["return_logits"] else np.stack(results)
+
+
+def _first_bands(model):
+    """The bands that a model without a Normalized takes: those of its first convolution, else three."""
+    return next((layer.in_channels for layer in model.modules() if isinstance(layer, torch.nn.Conv2d)), 3)
+
+
 def _scaled(image, scale):
     """The image resized to fit into (long edge, short edge), as MMSegmentation does it; untouched where scale is None."""
     if scale is None:
@@ -210,18 +237,22 @@ def _logits(output, batch):
 
 
 def _checked_image(image, bands):
+    if isinstance(image, Image.Image):
+        image = ImageOps.exif_transpose(image)
+        if image.mode in ("P", "CMYK", "YCbCr", "1") and bands == 3:
+            image = image.convert("RGB")
     image = np.asarray(image)
     if image.ndim == 2 and bands == 1:
         image = image[..., None]
     if image.ndim != 3 or image.shape[2] != bands:
         wanted = "RGB (height, width, 3)" if bands == 3 else f"(height, width, {bands})"
-        remedy = (
-            'open it with PIL.Image.open(path).convert("RGB")'
-            if bands == 3
-            else "give the bands the network is made for"
-        )
+        remedy = f"the model takes {bands} band{'s' * (bands > 1)}, so give it an image of as many"
         if image.ndim == 3 and image.shape[0] == bands:
             remedy = "move the channels last with image.transpose(1, 2, 0)"
+        elif bands == 3 and (image.ndim == 2 or image.ndim == 3 and image.shape[2] in (1, 2, 4)):
+            remedy = 'open it with PIL.Image.open(path).convert("RGB")'
+        elif bands == 1 and image.ndim == 3 and image.shape[2] == 3:
+            remedy = 'the model takes grey pictures: open it with PIL.Image.open(path).convert("L")'
         raise ValueError(f"image has shape {image.shape}, but {wanted} is wanted: {remedy}")
     if image.dtype != np.uint8:
         raise TypeError(f"image is {image.dtype}, but uint8 from 0 to 255 is wanted: predict brings it to 0..1 itself")

@@ -4,7 +4,6 @@ Explained in `11_unet_fastai`, used wherever fastai trains.
 """
 
 import functools
-import json
 import random
 import time
 import zlib
@@ -35,6 +34,8 @@ from .training import (
     to_csv,
     write_atomically,
 )
+from .training.files import as_json, plain
+from .training.identity import checksum, code_digest, differences, left_by
 
 
 class BFloat16(Callback):
@@ -53,13 +54,16 @@ class BFloat16(Callback):
 
 
 class MatrixMetric(Metric):
-    """A score of the validation set from one ConfusionMatrix over all its images: "miou" or "pixel_accuracy"."""
+    """A score of the validation set from one ConfusionMatrix over all its images: "miou" or "pixel_accuracy".
 
-    def __init__(self, num_classes, name="miou"):
-        self.num_classes, self._name = num_classes, name
+    `ignore_index` may be one of the classes: fastai's own CamVid has Void at 30.
+    """
+
+    def __init__(self, num_classes, name="miou", ignore_index=255):
+        self.num_classes, self._name, self.ignore_index = num_classes, name, ignore_index
 
     def reset(self):
-        self.confusion = ConfusionMatrix(self.num_classes)
+        self.confusion = ConfusionMatrix(self.num_classes, self.ignore_index)
 
     def accumulate(self, learn):
         logits, mask = (x.as_subclass(torch.Tensor) for x in (learn.pred, learn.y))
@@ -78,7 +82,8 @@ def fit_learner(learn, epochs, rate, *, run_dir, method="fit_one_cycle", seed=0,
     """`learn.fit_one_cycle(epochs, rate)` that writes a checkpoint an epoch; returns the history, one dict per epoch.
 
     Run again after a lost connection, it goes on with the epoch that was lost, and a finished run only loads its weights.
-    On a CPU both end with the bytes of a run that was never stopped. The optimizer starts with no memory of earlier fits.
+    On a CPU both end with the bytes of a run that was never stopped. However it ends, the model then holds the weights of
+    its checkpoint: those of the last whole epoch, or of the end. The optimizer starts with no memory of earlier fits.
 
     Images lie in 0..1 until they enter the network: set `learn.model = Normalized(learn.model, mean, std)`, whose
     parameter groups fastai's splitters find as before, and leave fastai's own Normalize out.
@@ -86,42 +91,41 @@ def fit_learner(learn, epochs, rate, *, run_dir, method="fit_one_cycle", seed=0,
     Args:
         rate: learning rate, or fastai's slice of them. `method` is the Learner's: "fit_one_cycle", "fit", ...
         run_dir: gets checkpoint.pt, history.csv and, at the end, model.safetensors. One folder a fit.
-        settings: what else defines this run (a dict for JSON). A checkpoint of other settings, or one that began with
-            other weights, is kept aside and the run begun anew.
+        settings: what else defines this run (a dict for JSON). It is the same run as for `fit`: settings, what trains, the code
+            of the loss, and weights that the run began with or left in the model. Any other is kept aside.
         cbs, options: for this fit alone, as in fastai.
+
+    Raises ValueError, in words, for DataLoaders without a batch to train on or without validation pictures.
     """
     run_dir, model = Path(run_dir), learn.model
-    require_no_attributes(model)
-    for loader in learn.dls.loaders:
-        if any(isinstance(transform, Normalize) for transform in getattr(loader, "after_batch", ())):
-            raise ValueError(
-                "fastai's Normalize is among the batch transforms, and normalisation is part of the network: leave it out of "
-                "the DataLoaders, pass normalize=False to unet_learner, and set learn.model = Normalized(learn.model, mean, std)."
-            )
+    _check_learner(learn)
     if learn.opt is None:
         learn.create_opt()
     learn.opt.clear_state()
-    start = 0
-    for value in model.state_dict().values():
-        start = zlib.crc32(value.detach().cpu().contiguous().numpy(), start)
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     described = {
-        "epochs": epochs, "rate": str(rate), "method": method, "seed": seed, "options": repr(options), "start": start,
-        "frozen": learn.opt.frozen_idx, "pictures": len(learn.dls.train.dataset), "loss": type(learn.loss_func).__name__,
+        "epochs": epochs, "rate": str(rate), "method": method, "seed": seed, "options": repr(options),
+        "frozen": learn.opt.frozen_idx, "trained": f"{len(trained)} parameters, {zlib.crc32(repr(trained).encode()):08x}",
+        "pictures": len(learn.dls.train.dataset), "loss": f"{type(learn.loss_func).__name__} {code_digest(learn.loss_func)}",
         "callbacks": sorted(type(cb).__name__ for cb in [*learn.cbs, *cbs]),
-    } | json.loads(json.dumps(settings or {}, default=str))  # fmt: skip
-    saved = read_checkpoint(run_dir)
-    if saved is not None and saved["settings"] != described:
-        keep_aside(run_dir, saved["settings"], described)
+    } | as_json(settings or {})  # fmt: skip
+    saved, now = read_checkpoint(run_dir), checksum(model)
+    if saved is not None and (other := differences(saved, described, now)):
+        keep_aside(run_dir, other, carried_on=now == left_by(saved))
         saved = None
     if saved is not None and saved["finished"]:
         load_weights(model, run_dir / WEIGHTS)
         print(f"{environment.shown(run_dir)} holds this run, finished: weights loaded, nothing to train.")
         return saved["history"]
     run_dir.mkdir(parents=True, exist_ok=True)
-    keeper = _Keeper(run_dir, described, seed, saved)
+    keeper = _Keeper(model, run_dir, described, seed, saved, saved["initial"] if saved else now)
     learn._do_fit = keeper.remaining_epochs  # fastai's own start_epoch would call the trackers for epochs it leaves out
     try:
         getattr(learn, method)(epochs, rate, cbs=[*cbs, keeper], **options)
+    except BaseException:
+        if (left := read_checkpoint(run_dir)) is not None:
+            model.load_state_dict(left["model"])
+        raise
     finally:
         del learn._do_fit
     save_weights(model, run_dir / WEIGHTS)
@@ -129,13 +133,35 @@ def fit_learner(learn, epochs, rate, *, run_dir, method="fit_one_cycle", seed=0,
     return keeper.history
 
 
+def _check_learner(learn):
+    """Refuse, in words, what would fail in the middle or go wrong in silence."""
+    require_no_attributes(learn.model)
+    for loader in learn.dls.loaders:
+        pipeline = getattr(loader, "after_batch", None)  # a Pipeline of transforms, or a method that does nothing
+        if any(isinstance(transform, Normalize) for transform in getattr(pipeline, "fs", ())):
+            raise ValueError(
+                "fastai's Normalize is among the batch transforms, and normalisation is part of the network: leave it out of "
+                "the DataLoaders, pass normalize=False to unet_learner, and set learn.model = Normalized(learn.model, mean, std)."
+            )
+    if not len(learn.dls.train):
+        raise ValueError(
+            f"dls.train has no batch: its data set has {len(learn.dls.train.dataset)} pictures, fewer than the batch size with "
+            "drop_last=True. Use a smaller batch size."
+        )
+    if len(learn.dls.loaders) < 2 or not len(learn.dls.valid.dataset):
+        raise ValueError(
+            "dls has no validation pictures, by which each epoch is scored: keep some aside with a splitter."
+        )
+
+
 class _Keeper(Callback):
     """Seeds each epoch, writes its row of the history and its checkpoint, and puts a saved state back."""
 
     order = 65  # after the Recorder (50) and the trackers (60 to 63), of which it keeps what they know
 
-    def __init__(self, run_dir, settings, seed, saved):
-        self.run_dir, self.settings, self.seed, self.saved = run_dir, settings, seed, saved
+    def __init__(self, network, run_dir, settings, seed, saved, initial):
+        self.network = network  # learn.model, known after the fit, too
+        self.run_dir, self.settings, self.seed, self.saved, self.initial = run_dir, settings, seed, saved, initial
         self.history = saved["history"] if saved else []
 
     @property
@@ -144,6 +170,7 @@ class _Keeper(Callback):
 
     def before_fit(self):
         if self.saved is None:
+            self.save()
             return
         self.model.load_state_dict(self.saved["model"])
         self.opt.load_state_dict({"state": self.saved["state"], "hypers": L(self.saved["hypers"])})
@@ -189,7 +216,10 @@ class _Keeper(Callback):
         self.save()
 
     def save(self, finished=False):
-        checkpoint = {"settings": self.settings, "finished": finished, "history": self.history}
+        checkpoint = {
+            "settings": self.settings, "initial": self.initial, "finished": finished, "history": self.history,
+            "left": checksum(self.network) if finished else None,
+        }  # fmt: skip
         if not finished:
             state = self.opt.state_dict()
             known = {
@@ -200,5 +230,6 @@ class _Keeper(Callback):
                 "state": [dict(parameter) for parameter in state["state"]],
                 "hypers": [{key: float(value) for key, value in group.items()} for group in state["hypers"]],
             }  # fmt: skip
-        write_atomically(self.run_dir / HISTORY, to_csv(self.history))
-        write_atomically(self.run_dir / CHECKPOINT, functools.partial(torch.save, checkpoint))
+        if self.history:
+            write_atomically(self.run_dir / HISTORY, to_csv(self.history))
+        write_atomically(self.run_dir / CHECKPOINT, functools.partial(torch.save, plain(checkpoint)))

@@ -24,8 +24,14 @@ class _IoU:
         """Mean of `iou` over the classes that occur (a float; NaN if none does)."""
         return self.iou.nanmean().item()
 
+    def _without_ignored(self, scores):
+        if self.ignore_index is not None and 0 <= self.ignore_index < self.num_classes:
+            scores[self.ignore_index] = float("nan")
+        return scores
+
     def _check_like(self, other):
-        if type(other) is not type(self) or other.num_classes != self.num_classes:
+        same = type(other) is type(self) and other.num_classes == self.num_classes
+        if not same or other.ignore_index != self.ignore_index:
             raise ValueError(f"cannot merge {other!r} into {self!r}: both must be made with the same settings")
 
     def __repr__(self):
@@ -36,12 +42,15 @@ class ConfusionMatrix(_IoU):
     """Counts pixels by true and predicted class.
 
     `matrix` is an int64 tensor on the CPU, num_classes x num_classes: rows are the truth, columns the prediction.
-    Class ids run from 0 to num_classes - 1; a mask may hold `ignore_index` besides.
+    Class ids run from 0 to num_classes - 1; a mask may hold `ignore_index` besides. It may be one of the classes (fastai's
+    CamVid has its void at 30): that class then takes no part in the mean. None ignores nothing. `void` counts the pixels
+    that were ignored.
     """
 
     def __init__(self, num_classes, ignore_index=255):
         super().__init__(num_classes, ignore_index)
         self.matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        self.void = 0
 
     def update(self, prediction, mask):
         """Count class ids (not logits): two integer tensors or arrays of one shape, on any device.
@@ -51,18 +60,23 @@ class ConfusionMatrix(_IoU):
         prediction, mask, valid = _class_ids(prediction, mask, self.num_classes, self.ignore_index)
         pairs = (mask * self.num_classes + prediction)[valid]
         self.matrix += torch.bincount(pairs, minlength=self.num_classes**2).cpu().view_as(self.matrix)
+        self.void += valid.numel() - len(pairs)
 
     def merge(self, other):
         """Add the counts of another ConfusionMatrix, for instance another process's; returns self."""
         self._check_like(other)
         self.matrix += other.matrix
+        self.void += other.void
         return self
 
     @property
     def iou(self):
-        """Intersection over union per class: float64 (num_classes,); NaN where neither truth nor prediction has it."""
+        """Intersection over union per class: float64 (num_classes,); NaN where neither truth nor prediction has it.
+
+        NaN, too, for an ignored class: what is predicted as it elsewhere counts against the true class alone.
+        """
         hits = self.matrix.diag()
-        return hits.double() / (self.matrix.sum(0) + self.matrix.sum(1) - hits)
+        return self._without_ignored(hits.double() / (self.matrix.sum(0) + self.matrix.sum(1) - hits))
 
     @property
     def pixel_accuracy(self):
@@ -113,7 +127,7 @@ class BoundaryIoU(_IoU):
     @property
     def iou(self):
         """Boundary IoU per class: float64 (num_classes,); NaN where neither truth nor prediction has a contour."""
-        return self.intersection.double() / self.union
+        return self._without_ignored(self.intersection.double() / self.union)
 
 
 def boundary_iou(prediction, mask, num_classes, ignore_index=255, ratio=0.02):
@@ -159,14 +173,15 @@ def _class_ids(prediction, mask, num_classes, ignore_index):
             "resize the logits to the mask's size before argmax(1), never the mask"
         )
     mask = mask.to(prediction.device)
-    valid = mask != ignore_index
+    valid = mask != ignore_index if ignore_index is not None else torch.ones_like(mask, dtype=torch.bool)
     classes = f"there are {num_classes} classes (0-{num_classes - 1})" if num_classes > 1 else "there is one class (0)"
     for name, ids in (("mask", mask), ("prediction", prediction)):
         wrong = ids[valid & ((ids < 0) | (ids >= num_classes))]
         if len(wrong):
             remedy = "pass num_classes as large as the number of the model's outputs"
             if name == "mask":
-                remedy = f"map that id to a class or to void ({ignore_index}), or pass a larger num_classes"
+                void = f" or to void ({ignore_index})" if ignore_index is not None else ""
+                remedy = f"map that id to a class{void}, or pass a larger num_classes"
             raise ValueError(f"a {name} holds class {wrong[0].item()} but {classes}: {remedy}")
     return prediction, mask, valid
 

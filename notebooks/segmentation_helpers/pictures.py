@@ -3,10 +3,12 @@
 Every `show_...`, `plot_...`, `best_and_worst` and `contact_sheet` returns a matplotlib Figure that pyplot knows nothing
 of: as the last line of a cell it appears once, there is nothing to close, and `figure.savefig("name.png")` writes it.
 Styles are set on each figure and never in `rcParams`, so a notebook's own plots stay as they are. A class has its
-palette's colour everywhere; void is pale grey.
+palette's colour everywhere; void is pale grey. A data set may be a Subset (random_split) or a ConcatDataset, too; of pictures
+with more than three bands the first three are shown as red, green and blue, and those with one or two in grey.
 """
 
 import io
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from .datasets.members import members
 from .inference import predict as whole_image_predict
 from .metrics import ConfusionMatrix
 
@@ -114,9 +117,11 @@ def legend(ax_or_fig, classes, palette, ids=None, ignore_index=255, **kwargs):
 def show_samples(dataset, indices):
     """Image, mask and overlay of some samples of a data set, one in a row, with a legend of the classes in them.
 
-    `indices` past the end count on from the beginning, so that they do for a small data set of your own, too.
+    `indices` past the end count on from the beginning, so that they do for a small data set of your own, too. A number
+    instead takes that many, evenly spread.
     """
-    samples = [dataset.read(i % len(dataset)) for i in indices]
+    dataset = members(dataset)
+    samples = [(_shown(image), mask) for image, mask in (dataset.read(i) for i in _indices(indices, len(dataset)))]
     ids = _ids([mask for _, mask in samples])
     fig, axes = _grid(len(samples), 3, samples, headers=["image", "mask", "overlay"], dataset=dataset, ids=ids)
     for row, (image, mask) in zip(axes, samples, strict=True):
@@ -131,6 +136,7 @@ def show_batch(images, masks, dataset, columns=4):
 
     Raises ValueError where values lie outside 0..1.
     """
+    dataset = members(dataset)
     images = [_restore(image) for image in images]
     samples = list(zip(images, [_array(mask) for mask in masks], strict=True))
     columns = min(columns, len(samples))
@@ -145,9 +151,10 @@ def show_batch(images, masks, dataset, columns=4):
 def show_predictions(images, masks, predictions, dataset, titles=None):
     """Rows of image, truth, prediction and errors: wrong pixels in one colour over a grey image, void left out.
 
-    `images` uint8 H x W x 3, `masks` and `predictions` H x W class ids, `titles` one text a row. Raises ValueError
+    `images` uint8 H x W x bands, `masks` and `predictions` H x W class ids, `titles` one text a row. Raises ValueError
     where their numbers or sizes differ.
     """
+    dataset = members(dataset)
     samples = [(_picture(image), _array(mask)) for image, mask in zip(images, masks, strict=True)]
     predictions = [_array(prediction) for prediction in predictions]
     titles = [""] * len(samples) if titles is None else titles
@@ -172,9 +179,10 @@ def best_and_worst(model, dataset, k=2, predict=None):
     """The k best and the k worst images of a data set by their own mIoU, as `show_predictions` shows them.
 
     An image's mIoU is the mean over the classes that its truth has; images of nothing but void are left out.
-    `predict(model, image)` takes uint8 H x W x 3 and gives H x W class ids (default: `inference.predict`). The images
+    `predict(model, image)` takes uint8 H x W x bands and gives H x W class ids (default: `inference.predict`). The images
     shown are predicted a second time, so that only scores have to be kept.
     """
+    dataset = members(dataset)
     predict = predict or whole_image_predict
     scores = {}
     for i in range(len(dataset)):
@@ -193,10 +201,11 @@ def best_and_worst(model, dataset, k=2, predict=None):
 
 
 def contact_sheet(dataset, indices, columns=6):
-    """Many samples at a glance: each image with its overlay below it, no text."""
-    sheets = []
-    for i in indices:
+    """Many samples at a glance: each image with its overlay below it, no text; `indices` as for `show_samples`."""
+    dataset, sheets = members(dataset), []
+    for i in _indices(indices, len(dataset)):
         image, mask = dataset.read(i)
+        image = _shown(image)
         gap = np.full((max(len(image) // 60, 1), image.shape[1], 3), 255, dtype=np.uint8)
         sheets.append(np.concatenate([image, gap, overlay(image, mask, dataset.palette, 0.5, dataset.ignore_index)]))
     columns = min(columns, len(sheets))
@@ -347,15 +356,35 @@ def _array(values):
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
 
 
+def _indices(indices, count):
+    """Whole numbers below `count`, from such that may lie beyond, or from how many are wanted."""
+    if isinstance(indices, Integral) and not isinstance(indices, bool):
+        wanted = min(max(int(indices), 0), count)
+        return [i * count // wanted for i in range(wanted)]
+    try:
+        return [int(i) % count for i in indices]
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"indices is {indices!r}, but must be numbers of samples, [0, 5], or how many to show, 3"
+        ) from None
+
+
 def _picture(image):
     image = _array(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+    if image.ndim != 3 or not image.shape[2] or image.dtype != np.uint8:
         raise ValueError(f"an image is uint8 of H x W x 3; this one is {image.dtype} of shape {image.shape}")
-    return image
+    return _shown(image)
+
+
+def _shown(image):
+    """(H, W, 3) to show an image (H, W, bands) by: grey for one or two bands, else the first three."""
+    if image.ndim != 3 or image.shape[2] == 3:
+        return image
+    return image[..., :1].repeat(3, axis=2) if image.shape[2] < 3 else image[..., :3]
 
 
 def _restore(image):
-    """uint8 H x W x 3 from a tensor (3, H, W) in 0..1."""
+    """uint8 H x W x 3 from a tensor (bands, H, W) in 0..1."""
     image = np.moveaxis(_array(image), 0, 2)
     if image.dtype == np.uint8:
         return _picture(image)

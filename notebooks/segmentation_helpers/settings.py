@@ -6,7 +6,8 @@ Every function takes the real thing, too, as one writes it in the settings cell.
 import re
 from numbers import Integral
 
-from .datasets.classes import IGNORE_INDEX
+from .datasets.errors import DatasetError
+from .datasets.meanings import meanings as parsed_meanings
 from .environment import given_path
 
 
@@ -54,24 +55,13 @@ def numbers(value, name) -> tuple[float, ...] | None:
 def meanings(value, classes=(), name="mapping") -> dict | None:
     """What the values in masks mean: {0: 0, 255: 1} from "0:0,255:1", {(128, 0, 0): 1} from "#800000:1"; None stays None.
 
-    On the right stands a class, its id or its name among `classes`, or 255 or "void".
+    On the left ids of any size, also negative, or colours; on the right a class, its id or its name among `classes`, or
+    255 or "void". As FolderDataset reads its `mapping`.
     """
-    if value is None:
-        return None
-    if isinstance(value, str):
-        pairs = [part.rsplit(":", 1) for part in value.split(",")]
-        if not all(len(pair) == 2 for pair in pairs):
-            raise SettingError(
-                f'{name} is {value!r}: give value:class with commas between them, "0:0,255:1" or "#800000:1".'
-            )
-    else:
-        pairs = list(dict(value).items())
-    found = {_raw(raw, name): _target(target, list(classes), name) for raw, target in pairs}
-    if len(found) < len(pairs):
-        raise SettingError(f"{name} is {value!r}: a value stands there twice.")
-    if len({isinstance(raw, tuple) for raw in found}) > 1:
-        raise SettingError(f"{name} is {value!r}: masks hold either numbers or colours, not both.")
-    return found
+    try:
+        return parsed_meanings(value, classes, name)
+    except DatasetError as error:
+        raise SettingError(str(error)) from None
 
 
 def choice(value, choices, name):
@@ -81,13 +71,16 @@ def choice(value, choices, name):
     return value
 
 
-def own_data(images, masks, classes, mapping=None, image_pattern=None, mask_pattern=None) -> dict | None:
+def own_data(images, masks, classes, mapping=None, image_pattern=None, mask_pattern=None, **more) -> dict | None:
     """The reader's own data from a notebook's settings, as FolderDataset takes them; None where `images` is None.
 
-    Relative folders start where the command was given, see `environment.given_path`.
+    `more`: threshold, bands and scale, numbers or text, and unpaired; what is None is left out. Relative folders start
+    where the command was given, see `environment.given_path`.
     """
+    if unknown := set(more) - {"threshold", "bands", "scale", "unpaired"}:
+        raise TypeError(f"own_data has no setting {sorted(unknown)[0]}")
     others = {"masks": masks, "classes": classes, "mapping": mapping, "image_pattern": image_pattern,
-              "mask_pattern": mask_pattern}  # fmt: skip
+              "mask_pattern": mask_pattern, **more}  # fmt: skip
     if images is None:
         if given := [key for key, value in others.items() if value is not None]:
             raise SettingError(f"{given[0]} is given, but not images, the folder of your pictures.")
@@ -99,39 +92,10 @@ def own_data(images, masks, classes, mapping=None, image_pattern=None, mask_patt
             )
             raise SettingError(f"images is given, but not {key}, {what}.")
     classes = names(classes)
+    more = {
+        key: value if key == "unpaired" else numbers(value, key)[0] for key, value in more.items() if value is not None
+    }
     return {
         "images": given_path(images), "masks": given_path(masks), "classes": classes,
-        "mapping": meanings(mapping, classes), "image_pattern": image_pattern, "mask_pattern": mask_pattern,
+        "mapping": meanings(mapping, classes), "image_pattern": image_pattern, "mask_pattern": mask_pattern, **more,
     }  # fmt: skip
-
-
-def _raw(raw, name):
-    """An id, or a colour as (r, g, b)."""
-    if isinstance(raw, str):
-        raw = raw.strip()
-        if re.fullmatch(r"#[0-9a-fA-F]{6}", raw):
-            return tuple(bytes.fromhex(raw[1:]))
-        if re.fullmatch(r"\d+", raw):
-            return int(raw)
-    elif isinstance(raw, (tuple, list)) and len(raw) == 3:
-        return tuple(int(value) for value in raw)
-    elif isinstance(raw, Integral) and raw >= 0:
-        return int(raw)
-    raise SettingError(f"{name} holds the value {raw!r}: masks hold ids, such as 255, or colours, such as #800000.")
-
-
-def _target(target, classes, name):
-    if isinstance(target, str):
-        target = target.strip()
-        if target in classes:
-            return classes.index(target)
-        if target == "void":
-            return IGNORE_INDEX
-        if re.fullmatch(r"\d+", target):
-            target = int(target)
-    if isinstance(target, Integral) and (target == IGNORE_INDEX or 0 <= target < (len(classes) or IGNORE_INDEX)):
-        return int(target)
-    ids = f"0 to {len(classes) - 1}, " if classes else "a class's id, "
-    raise SettingError(
-        f"{name} sends a value to {target!r}, but the classes are {ids}and 255 or void for what has none."
-    )

@@ -4,7 +4,9 @@
 `fit`, `for_inference` makes one faster.
 """
 
+import difflib
 import inspect
+from numbers import Integral
 
 import numpy as np
 import timm
@@ -32,8 +34,20 @@ SEGMENTORS = {
 }  # fmt: skip
 
 
-def create(name, num_classes, *, encoder=None, pretrained=False, weights=None, **options) -> Normalized:
-    """Build a segmentor: image (B, 3, H, W) in 0..1 -> logits (B, num_classes, H, W).
+DILATED = "a convolutional model of timm's that can be dilated to output stride 8, such as resnet18 or resnet50"
+PLAIN = "one of timm's plain vision transformers of patch 16, such as vit_tiny_patch16_224"
+ENCODERS = {  # what each takes
+    "fcn": DILATED, "pspnet": DILATED, "deeplabv3": DILATED, "ccnet": DILATED, "setr": PLAIN, "segmenter": PLAIN,
+    "upernet": "a model of timm's with features at four sizes for any image, such as resnet18 or convnext_tiny",
+    "fastfcn": "a convolutional model of timm's with features at H/8, H/16 and H/32, such as resnet18",
+    "segformer": "mit_b0 to mit_b5",
+}  # fmt: skip
+
+
+def create(
+    name, num_classes, *, encoder=None, pretrained=False, weights=None, in_chans=3, mean=None, std=None, **options
+):
+    """Build a segmentor: image (B, in_chans, H, W) in 0..1 -> logits (B, num_classes, H, W).
 
     Returned as Normalized, with the statistics of its encoder; `.network` is the segmentor itself.
 
@@ -43,19 +57,34 @@ def create(name, num_classes, *, encoder=None, pretrained=False, weights=None, *
             "mit_b5" for SegFormer); default: the class's own.
         pretrained: whether timm's weights of the encoder are downloaded.
         weights: the name of a checkpoint, whose weights are taken but for the layers that give class scores, to fine-tune on
-            other classes. The model then has the statistics, tile and stride that the checkpoint was trained with.
+            other classes. It decides everything else; the model then has the statistics, tile and stride that the
+            checkpoint was trained with.
+        in_chans: bands of the image: 1 for grey, 4 for RGB and infrared ...
+        mean, std: one number per band on the 0-1 scale; default: the encoder's, for other than three bands their averages.
         options: the class's other arguments, such as SETR's `decoder`.
 
-    Raises ValueError naming what there is, for an unknown name.
+    Raises ValueError naming what there is, for names and options that are unknown or do not go together.
     """
     if name not in SEGMENTORS:
         raise ValueError(f'there is no segmentor "{name}", but {", ".join(SEGMENTORS)}')
+    if isinstance(num_classes, bool) or not isinstance(num_classes, Integral) or num_classes < 1:
+        raise ValueError(f"num_classes is {num_classes!r}, but must be a number: len(classes)")
     if weights == "imagenet":
         raise ValueError("weights names a checkpoint; for ImageNet's weights on the encoder say pretrained=True")
+    given = {"encoder": encoder, "pretrained": pretrained or None, "mean": mean, "std": std,
+             "in_chans": in_chans if in_chans != 3 else None} | options  # fmt: skip
+    given = [key for key, value in given.items() if value is not None]
     if weights is not None:
+        if given:
+            raise ValueError(f"a checkpoint decides everything but the classes: leave out {', '.join(given)}")
         return _start_from(weights, name, num_classes)
-    network = _network(name, num_classes, encoder, **options, **({"pretrained": True} if pretrained else {}))
-    return Normalized(network, *_statistics(name, encoder), divisor=1)
+    if pretrained:
+        options["pretrained"] = True
+    network = _network(name, num_classes, encoder, in_chans=in_chans, **options)
+    default_mean, default_std = _statistics(name, encoder)
+    if in_chans != 3:
+        default_mean, default_std = [sum(default_mean) / 3] * in_chans, [sum(default_std) / 3] * in_chans
+    return Normalized(network, default_mean if mean is None else mean, default_std if std is None else std, divisor=1)
 
 
 def load(checkpoint, *, file=None) -> Normalized:
@@ -110,10 +139,28 @@ class WithAuxiliary(Normalized):
 
 
 def _network(name, num_classes, encoder=None, **options):
-    """The segmentor itself, for normalised images."""
+    """The segmentor itself, for normalised images. ValueError for what it does not take."""
+    known = inspect.signature(SEGMENTORS[name]).parameters.keys() - {"num_classes"}
     if encoder is not None:
-        options["encoder"] = _resnet18c() if encoder == "resnet18c" else encoder
-    return SEGMENTORS[name](num_classes, **options)
+        options["encoder"] = encoder
+    for key in options:
+        if key not in known:
+            why = {"encoder": "has no encoder to choose", "pretrained": "has no weights of timm's to start from"}
+            raise ValueError(f'"{name}" {why.get(key, f"has no option {key}")}; it takes {", ".join(sorted(known))}')
+    if encoder == "resnet18c":
+        options["encoder"] = _resnet18c()
+    elif isinstance(encoder, str) and name != "segformer" and not timm.is_model(encoder.split(".")[0]):
+        near = difflib.get_close_matches(encoder, timm.list_models(), 3)
+        raise ValueError(f'timm has no model "{encoder}"' + (f": do you mean {', '.join(near)}?" if near else ""))
+    try:
+        return SEGMENTORS[name](num_classes, **options)
+    except (TypeError, KeyError, AttributeError, IndexError, AssertionError, RuntimeError) as error:
+        if encoder is None:
+            raise
+        raise ValueError(
+            f'{encoder if isinstance(encoder, str) else type(encoder).__name__} cannot be the encoder of "{name}", which takes '
+            f"{ENCODERS[name]} ({type(error).__name__}: {str(error)[:100]})"
+        ) from error
 
 
 def _statistics(name, encoder):

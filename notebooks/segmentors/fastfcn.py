@@ -122,10 +122,13 @@ class FastFCN(nn.Module):
     "aspp" or "encoding"; `pretrained` downloads timm's weights for the encoder; `channels` of JPU and head.
     """
 
-    def __init__(self, num_classes, encoder="resnet50c", head="psp", pretrained=False, channels=512):
+    def __init__(self, num_classes, encoder="resnet50c", head="psp", pretrained=False, channels=512, in_chans=3):
         super().__init__()
+        if head not in ("psp", "aspp", "encoding"):
+            raise ValueError(f'head is {head!r}, but must be "psp", "aspp" or "encoding"')
         if isinstance(encoder, str):
-            encoder = timm.create_model(encoder, pretrained=pretrained, features_only=True, out_indices=(-3, -2, -1))
+            options = dict(features_only=True, out_indices=(-3, -2, -1), in_chans=in_chans)
+            encoder = timm.create_model(encoder, pretrained=pretrained, **options)
         self.encoder, widths = dilate(encoder), encoder.feature_info.channels()
         self.jpu = JPU(widths, channels)
         heads = {"psp": PyramidPooling, "aspp": ASPP}

@@ -54,10 +54,10 @@ class PSPNet(nn.Module):
     `pretrained` downloads timm's weights for it.
     """
 
-    def __init__(self, num_classes, encoder="resnet50c", pretrained=False):
+    def __init__(self, num_classes, encoder="resnet50c", pretrained=False, in_chans=3):
         super().__init__()
         if isinstance(encoder, str):
-            options = dict(features_only=True, out_indices=(3, 4), output_stride=8)
+            options = dict(features_only=True, out_indices=(3, 4), output_stride=8, in_chans=in_chans)
             encoder = timm.create_model(encoder, pretrained=pretrained, **options)
         self.encoder = encoder
         middle, deep = encoder.feature_info.channels()

@@ -95,9 +95,11 @@ class Stage(nn.Module):
 class MixTransformer(nn.Module):
     """MiT: image (B, 3, H, W) -> four feature maps, H/4 to H/32."""
 
-    def __init__(self, widths, depths):
+    def __init__(self, widths, depths, in_chans=3):
         super().__init__()
-        shapes = zip([3, *widths], widths, depths, (1, 2, 5, 8), (8, 4, 2, 1), (7, 3, 3, 3), (4, 2, 2, 2), strict=False)
+        shapes = zip(
+            [in_chans, *widths], widths, depths, (1, 2, 5, 8), (8, 4, 2, 1), (7, 3, 3, 3), (4, 2, 2, 2), strict=False
+        )
         self.stages, self.widths = nn.ModuleList(Stage(*shape) for shape in shapes), widths
 
     def forward(self, x):
@@ -134,9 +136,11 @@ class SegFormer(nn.Module):
     Args: `encoder`, "mit_b0" to "mit_b5"; `channels` of the head (256 for b0 and b1, 768 in the paper's larger ones).
     """
 
-    def __init__(self, num_classes, encoder="mit_b0", channels=256):
+    def __init__(self, num_classes, encoder="mit_b0", channels=256, in_chans=3):
         super().__init__()
-        self.encoder = MixTransformer(*MIT[encoder])
+        if encoder not in MIT:
+            raise ValueError(f"encoder is {encoder!r}, but must be one of {', '.join(MIT)}")
+        self.encoder = MixTransformer(*MIT[encoder], in_chans)
         self.head = AllMLPHead(self.encoder.widths, channels, num_classes)
 
     def forward(self, image):

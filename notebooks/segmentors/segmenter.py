@@ -81,9 +81,12 @@ class Segmenter(nn.Module):
     `image_size` of its position embeddings, pixels or (height, width); `pretrained` downloads timm's weights.
     """
 
-    def __init__(self, num_classes, encoder="vit_tiny_patch16_384", decoder="mask", image_size=512, pretrained=False):
+    def __init__(self, num_classes, encoder="vit_tiny_patch16_384", decoder="mask", image_size=512, pretrained=False,
+                 in_chans=3):  # fmt: skip
         super().__init__()
-        vit = timm.create_model(encoder, pretrained=pretrained, img_size=image_size, num_classes=0)
+        if decoder not in ("mask", "linear"):
+            raise ValueError(f'decoder is {decoder!r}, but must be "mask" or "linear"')
+        vit = timm.create_model(encoder, pretrained=pretrained, img_size=image_size, num_classes=0, in_chans=in_chans)
         self.encoder, self.norm = Tokens(vit, [len(vit.blocks) - 1], mode="bicubic"), vit.norm
         if decoder == "mask":
             self.head = MaskTransformer(vit.embed_dim, num_classes, vit.blocks[0].attn.num_heads)

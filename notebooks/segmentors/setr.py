@@ -120,9 +120,12 @@ class SETR(nn.Module):
     "mla"; `image_size` of its position embeddings, pixels or (height, width); `pretrained` downloads timm's weights.
     """
 
-    def __init__(self, num_classes, encoder="vit_large_patch16_384", decoder="pup", image_size=512, pretrained=False):
+    def __init__(self, num_classes, encoder="vit_large_patch16_384", decoder="pup", image_size=512, pretrained=False,
+                 in_chans=3):  # fmt: skip
         super().__init__()
-        vit = timm.create_model(encoder, pretrained=pretrained, img_size=image_size, num_classes=0)
+        if decoder not in ("naive", "pup", "mla"):
+            raise ValueError(f'decoder is {decoder!r}, but must be "naive", "pup" or "mla"')
+        vit = timm.create_model(encoder, pretrained=pretrained, img_size=image_size, num_classes=0, in_chans=in_chans)
         depth, channels, mla = len(vit.blocks), vit.embed_dim, decoder == "mla"
         taps = [depth * share // 24 - 1 for share in ((6, 12, 18, 24) if mla else (10, 15, 20, 24))]
         self.encoder = Tokens(vit, taps, mode="bilinear", keep_class_token=not mla)

@@ -52,10 +52,10 @@ class UNet(nn.Module):
     Args: `width`, channels of the first level; they double on each. It has no encoder to choose: it is one itself.
     """
 
-    def __init__(self, num_classes, width=64, depth=5):
+    def __init__(self, num_classes, width=64, depth=5, in_chans=3):
         super().__init__()
         widths = [width * 2**level for level in range(depth)]
-        self.down = nn.ModuleList(double_conv(i, o) for i, o in zip([3, *widths], widths, strict=False))
+        self.down = nn.ModuleList(double_conv(i, o) for i, o in zip([in_chans, *widths], widths, strict=False))
         self.up = nn.ModuleList(Up(channels) for channels in widths[-2::-1])
         self.head = head(width, width, num_classes)
         self.auxiliary_head = head(2 * width, width, num_classes)

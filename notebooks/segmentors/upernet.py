@@ -69,11 +69,11 @@ class UPerNet(nn.Module):
     a model; `pretrained` downloads timm's weights for it; `channels` of the head.
     """
 
-    def __init__(self, num_classes, encoder="resnet50c", pretrained=False, channels=512):
+    def __init__(self, num_classes, encoder="resnet50c", pretrained=False, channels=512, in_chans=3):
         super().__init__()
         if isinstance(encoder, str):
             encoder = timm.create_model(
-                encoder, pretrained=pretrained, features_only=True, out_indices=(-4, -3, -2, -1)
+                encoder, pretrained=pretrained, features_only=True, out_indices=(-4, -3, -2, -1), in_chans=in_chans
             )
         self.encoder, widths = encoder, encoder.feature_info.channels()
         batch_normalised = any(isinstance(layer, nn.BatchNorm2d) for layer in encoder.modules())

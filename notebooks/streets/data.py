@@ -8,7 +8,8 @@ from filelock import FileLock
 
 from segmentation_helpers import environment
 from segmentation_helpers.datasets.classes import CAMVID_CLASSES, CAMVID_PALETTE, IGNORE_INDEX
-from segmentation_helpers.datasets.files import DatasetError, read_index_mask
+from segmentation_helpers.datasets.errors import DatasetError
+from segmentation_helpers.datasets.masks import read_index_mask
 from segmentation_helpers.datasets.pairing import files_of, paired
 
 from .writers import write_streets

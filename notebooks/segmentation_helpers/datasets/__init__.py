@@ -1,7 +1,9 @@
 """Data sets that give (image, mask): streets, CamVid in three layouts, PASCAL VOC, Stanford Background, your own.
 
-`classes` has names and colours, `files` reads one file, `pairing` finds the mask of a picture, `dataset` is the data set,
-`checks` looks at a whole one, `known` holds those with a name.
+`classes` has names and colours, `meanings` reads what is said about them; `files` (with `tiff` and `raw`) reads one file,
+`images` makes it a picture, `masks` (with `values`) a mask; `pairing` finds the mask of a picture, `patterns` says what would;
+`dataset` is the data set, with `conventions` of its masks and `transforms`; `checks` looks at a whole one, through `members` at
+a part of one; `known` holds those with a name. `python -m segmentation_helpers.datasets` checks your folders.
 """
 
 from .checks import check_dataset
@@ -18,15 +20,11 @@ from .classes import (
     voc_palette,
 )
 from .dataset import FolderDataset, SegmentationDataset
-from .files import (
-    IMAGE_SUFFIXES,
-    DatasetError,
-    read_colour_mask,
-    read_image,
-    read_index_mask,
-    read_regions_mask,
-)
+from .errors import DatasetError
+from .files import IMAGE_SUFFIXES
+from .images import read_image
 from .known import CAMVID_SPLITS, load_dataset, register_loader
+from .masks import read_colour_mask, read_index_mask, read_regions_mask
 from .pairing import every_fifth
 
 __all__ = [

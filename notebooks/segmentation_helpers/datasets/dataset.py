@@ -3,6 +3,7 @@
 import functools
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -10,37 +11,50 @@ import torch
 from torch.utils.data import Dataset
 
 from .. import environment
+from . import transforms
 from .classes import IGNORE_INDEX
-from .files import IMAGE_SUFFIXES, INVALID, DatasetError, read_colour_mask, read_image, read_index_mask
-from .pairing import every_fifth, files_of, paired
+from .conventions import check_threshold, void_or_class
+from .errors import DatasetError, warn
+from .files import load
+from .images import check_options, read_image
+from .masks import read_colour_mask, read_index_mask, read_threshold_mask
+from .meanings import class_names, meanings, palette_of
+from .pairing import every_fifth, pairs_of
+from .values import INVALID
 
 
 class SegmentationDataset(Dataset):
     """Pairs of a picture and a mask on disk: `dataset[i]` gives `(image, mask)`.
 
-    Without a transform: image float32 (3, H, W) in 0..1, mask int64 (H, W) of class ids and 255 for void.
-    `transform` takes and gives a dict as albumentations does: `transform(image=, mask=)`; what comes back is made a
-    tensor, uint8 scaled to 0..1, floats left as they are. Every sample is seeded anew: from (seed, epoch, index) once
-    `set_epoch` was called (`fit` does so: workers, epochs and resumed runs all agree), else from torch's generator.
+    Without a transform: image float32 (bands, H, W) in 0..1, mask int64 (H, W) of class ids and 255 for void.
+    `transform` takes image and mask, uint8 (H, W, bands) and (H, W), and changes both alike: albumentations, torchvision's
+    transforms.v2 (which get tv_tensors), or a function that returns a dict or a tuple. Of what comes back uint8 is scaled
+    to 0..1, and floats are left as they are. Every sample is seeded anew: from (seed, epoch, index) once `set_epoch` was
+    called (`fit` does so: workers, epochs and resumed runs all agree), else from torch's generator.
 
-    Args: `pairs` of (image path, mask path); `decode`, which turns a mask path into uint8 class ids; `cache` keeps the
-    decoded pictures in memory, 4 bytes a pixel (CamVid's train split at 480 x 360: 254 MB); `limit` takes
-    that many, evenly spread over the list, for neighbouring frames of a video are nearly the same.
+    Args: `pairs` of (image path, mask path); `classes` and `palette`, None for ours; `decode`, which turns a mask path
+    into uint8 class ids; `cache` keeps the decoded pictures in memory, 4 bytes a pixel (CamVid's train split at
+    480 x 360: 254 MB); `limit` takes that many, evenly spread over the list, for neighbouring frames of a video are
+    nearly the same; `bands` and `scale` as for `read_image`.
     """
 
     ignore_index = IGNORE_INDEX
 
-    def __init__(self, pairs, classes, palette, decode, *, transform=None, cache=False, seed=0, limit=None):
+    def __init__(self, pairs, classes, palette, decode, *, transform=None, cache=False, seed=0, limit=None, bands=3,
+                 scale=None):  # fmt: skip
         self.pairs = [(Path(image), Path(mask)) for image, mask in pairs]
         if limit is not None and limit < len(self.pairs):
             self.pairs = [self.pairs[i * len(self.pairs) // limit] for i in range(limit)]
-        self.classes = list(classes)
-        self.palette = np.asarray(palette, np.uint8).reshape(-1, 3)
+        self.classes = class_names(classes)
+        self.palette = palette_of(palette, len(self.classes))
         if not self.pairs:
             raise DatasetError("The data set has no pictures.")
-        if not len(self.classes) == len(self.palette) < INVALID:
+        if not len(self.classes) < INVALID:
             raise DatasetError(f"{len(self.classes)} classes and {len(self.palette)} colours: one each, at most 253.")
-        self.decode, self.transform, self.seed = decode, transform, seed
+        check_options(bands, scale)
+        self.bands, self.scale = bands, scale
+        self.decode, self.seed = decode, seed
+        self.transform = transform
         self._epoch = torch.full((), -1, dtype=torch.int64).share_memory_()  # seen by workers that are running, too
         self._cache = None
         if cache:
@@ -52,47 +66,59 @@ class SegmentationDataset(Dataset):
     def __len__(self):
         return len(self.pairs)
 
+    @property
+    def transform(self):
+        """What is called on image and mask; None for none."""
+        return self._transform
+
+    @transform.setter
+    def transform(self, transform):
+        self._kind = None if transform is None else transforms.kind_of(transform)
+        self._transform, self._range_told = transform, False
+        if transform is not None and (words := transforms.filling(transform, self.classes)):
+            warn(words)
+
     def _decode(self, index):
         image_path, mask_path = self.pairs[index]
-        image, mask = read_image(image_path), self.decode(mask_path)
+        image, mask = read_image(image_path, self.bands, self.scale), self.decode(mask_path)
         if image.shape[:2] != mask.shape:
-            raise DatasetError(
-                f"{mask_path} is {mask.shape[1]} x {mask.shape[0]}, but its picture {image_path.name} is "
-                f"{image.shape[1]} x {image.shape[0]}: they are no pair, or one was resized or turned."
-            )
+            raise DatasetError(_sizes_differ(image, mask, image_path, mask_path))
         return image, mask
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """The raw pair before the transform: uint8 H x W x 3 and uint8 H x W (read-only where cached)."""
+        """The raw pair before the transform: uint8 (H, W, bands) and uint8 (H, W) (read-only where cached)."""
         return self._decode(index) if self._cache is None else self._cache[index]
 
     def set_epoch(self, epoch: int) -> None:
         """Seed the transform of each sample from (seed, epoch, index) from now on."""
         self._epoch.fill_(epoch)
 
-    def _transform(self, index, image, mask):
+    def _transformed(self, index, image, mask):
         if self._epoch < 0:
             seed = int(torch.randint(2**31, ()))  # differs by worker and epoch, follows torch.manual_seed
         else:
             seed = int(np.random.SeedSequence([self.seed, int(self._epoch), index]).generate_state(1)[0]) >> 1
-        if hasattr(self.transform, "set_random_seed"):  # albumentations
+        if self._kind == "albumentations":
             self.transform.set_random_seed(seed)
-            return self.transform(image=image, mask=mask)
+            return transforms.call(self.transform, self._kind, image, mask)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return self.transform(image=image, mask=mask)
+            return transforms.call(self.transform, self._kind, image, mask)
 
     def __getitem__(self, index):
         index = range(len(self))[index]  # -1 is the last, and past the end an IndexError
         image, mask = self.read(index)
-        if self.transform is not None:
-            out = self._transform(index, image, mask)
-            image, mask = out["image"], out["mask"]
-        if not isinstance(image, torch.Tensor):
-            image = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()  # (3, H, W), a copy
-        if not image.is_floating_point():
-            image = image.float() / 255
-        return image, torch.as_tensor(np.array(mask), dtype=torch.int64)
+        if self.transform is None:
+            image = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()  # (bands, H, W), a copy
+            return image.float() / 255, torch.as_tensor(np.array(mask), dtype=torch.int64)
+        image, mask = transforms.tensors(*self._transformed(index, image, mask), self.bands, len(self.classes))
+        if not self._range_told and not (image.amin() >= -0.25 and image.amax() <= 1.25):  # a resize may overshoot
+            self._range_told = True
+            warn(
+                f"The transform gives images with values from {image.amin():.2f} to {image.amax():.2f}, but they should lie in "
+                "0..1: take A.Normalize out, normalisation is part of the network, Normalized(network, mean, std)."
+            )
+        return image, mask
 
     def __repr__(self):
         return f"{type(self).__name__}({len(self)} pictures, {len(self.classes)} classes, {self.pairs[0][0].parent})"
@@ -103,46 +129,76 @@ class FolderDataset(SegmentationDataset):
 
     Args:
         images, masks: the two folders; they may be one.
-        classes: names in the order of their ids.
-        palette: a colour (0..255) per class; default: colour-blind-safe ones.
-        mapping: what the values on disk mean, `{raw id: class}` or `{(r, g, b): class}`, 255 for void.
+        classes: names in the order of their ids, a list or a dict {id: name}; for two classes background comes first.
+        palette: a colour (0..255) per class; default: colour-blind-safe ones for up to 32 classes, those of PASCAL VOC's
+            colour map for more.
+        mapping: what the values on disk mean, `{raw id: class}` or `{(r, g, b): class}`, 255 for void. Ids may be negative
+            and large, colours also "#800000", classes also names; text such as "0:0,255:1" will do.
             Default: ids are classes, and 255 is void.
+        threshold: for two classes in place of a mapping: pixels of this brightness or more are class 1. Masks may then have
+            smooth edges, or be JPEG files.
         image_pattern, mask_pattern: how files of one pair are called, "{name}_sat.jpg" and "{name}_mask.png"; `{name}` may
             hold folders, `*` stands for anything. Default: the same stem.
         mask_suffix: short for mask_pattern="{name}<mask_suffix>.*".
+        unpaired: "skip" leaves out pictures without a mask and masks without a picture, and prints how many; default:
+            they are an error.
         split: "train" or "val" takes every fifth picture for validation; None takes all. Frames of one video belong
             to one side: keep them apart in folders of their own.
+        options: bands, scale, transform, cache, seed and limit, as for SegmentationDataset.
 
-    Raises DatasetError, naming the file: unpaired files here, all else on reading. Run `check_dataset` once.
+    Raises DatasetError, naming the file: unpaired files and masks of 0 and 255 without a mapping here, all else on
+    reading. Run `check_dataset` once.
     """
 
-    def __init__(self, images, masks, classes, *, palette=None, mask_suffix="", mapping=None, split=None,
-                 image_pattern=None, mask_pattern=None, **options):  # fmt: skip
-        classes = list(classes)
+    def __init__(self, images, masks, classes, *, palette=None, mask_suffix="", mapping=None, threshold=None, split=None,
+                 image_pattern=None, mask_pattern=None, unpaired="error", **options):  # fmt: skip
+        classes = class_names(classes)
         if mask_suffix:
             if mask_pattern is not None:
                 raise DatasetError("mask_suffix and mask_pattern both say how masks are called: give one of them.")
             mask_pattern = f"{{name}}{mask_suffix}.*"
-        pairs = paired(
-            files_of(Path(images), image_pattern), files_of(Path(masks), mask_pattern), image_pattern or "{name}.*",
-            mask_pattern or "{name}.*",
-        )  # fmt: skip
-        if not pairs:
-            raise DatasetError(f"{images} holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+        pairs = pairs_of(Path(images), Path(masks), image_pattern, mask_pattern, unpaired)
+        meaning = meanings(mapping, classes)
+        decode = _decoder(meaning, threshold, [mask for _, mask in pairs], classes)
         if split is not None:
             pairs = every_fifth(pairs, split)
-        if palette is None:
-            from ..pictures import colour_blind_palette
-
-            palette = colour_blind_palette(len(classes))
-        for raw, target in (mapping or {}).items():
-            if not (0 <= target < len(classes) or target == IGNORE_INDEX):
-                raise DatasetError(
-                    f"mapping sends {raw} to {target}, but the classes are 0-{len(classes) - 1}, void 255."
-                )
-        rows = tuple((mapping or {}).items())
-        if rows and isinstance(rows[0][0], tuple):
-            decode = functools.partial(read_colour_mask, mapping=rows)
-        else:
-            decode = functools.partial(read_index_mask, mapping=rows or None, num_classes=len(classes))
         super().__init__(pairs, classes, palette, decode, **options)
+
+
+def _decoder(mapping, threshold, masks, classes):
+    """The function that reads a mask."""
+    if threshold is not None:
+        if mapping is not None:
+            raise DatasetError("mapping and threshold both say what the values in masks mean: give one of them.")
+        if len(classes) != 2:
+            raise DatasetError(
+                f"threshold parts two classes, background first, but there are {len(classes)}: use mapping."
+            )
+        if not isinstance(threshold, Real) or isinstance(threshold, bool):
+            raise DatasetError(f"threshold is {threshold!r}, but must be a number, such as 128.")
+        check_threshold(masks, threshold)
+        return functools.partial(read_threshold_mask, threshold=threshold)
+    rows = tuple(mapping.items()) if mapping else None
+    if rows and isinstance(rows[0][0], tuple):
+        return functools.partial(read_colour_mask, mapping=rows)
+    grey = True if rows else void_or_class(masks, len(classes))
+    return functools.partial(read_index_mask, mapping=rows, num_classes=len(classes), grey_colours=grey)
+
+
+def _sizes_differ(image, mask, image_path, mask_path):
+    """Words for a pair of two sizes; most often one of them was not turned as its EXIF tag says."""
+    start = f"{mask_path} is {mask.shape[1]} x {mask.shape[0]}, but its picture {image_path.name} is "
+    start += f"{image.shape[1]} x {image.shape[0]}"
+    if image.shape[1::-1] == mask.shape:
+        tags = load(image_path).orientation, load(mask_path).orientation if mask_path.suffix != ".txt" else 1
+        if tags[0] in (5, 6, 7, 8):
+            return (
+                f"{start} once it is turned as its EXIF orientation ({tags[0]}) asks: the mask was made without it. Turn the "
+                "mask the same way, or save the picture again without the tag."
+            )
+        if tags[1] in (5, 6, 7, 8):
+            return (
+                f"{start}: the mask is turned by an EXIF orientation ({tags[1]}) of its own, which the picture lacks. Save the "
+                "mask again without the tag."
+            )
+    return f"{start}: they are no pair, or one was resized or turned."

@@ -1,106 +1,144 @@
-"""Reading one file: pictures, and masks as ids, as colours and as text."""
+"""Opening one picture file: its pixels as they are stored, and what the file says about them.
 
+Pillow reads most files, `tiff` the TIFF files, which may hold any number of bands and pages. OpenCV keeps the 16 bits of
+colour PNG files, which Pillow cuts down to 8.
+"""
+
+import re
 from pathlib import Path
 
+import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from .classes import IGNORE_INDEX, STANFORD_CLASSES
+from .errors import DatasetError
+from .raw import ORIENTATION, Raw, upright
+from .tiff import glance_tiff, load_tiff
 
-INVALID = 254  # internal: a raw value that no class claims
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm", ".pbm", ".pnm",
+                  ".jp2"}  # fmt: skip
+GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow stretches grey levels of 2 and 4 bits to 0..255
 
 
-class DatasetError(ValueError):
-    """A file or folder is not what a data set needs. The message names it and the remedy."""
-
-
-def _open(path: Path) -> Image.Image:
+def load(path) -> Raw:
+    """Read a file. Raises DatasetError where it is missing, too large, damaged or of no known kind."""
+    path = Path(path)
     try:
-        image = Image.open(path)
-        image.load()
+        with path.open("rb") as file:
+            start = file.read(4)
+        if start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            return load_tiff(path)
+        return _netpbm(path) if start[:2] in (b"P2", b"P3", b"P5", b"P6") else _pillow(path)
     except FileNotFoundError:
         raise DatasetError(f"{path} is missing.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        pixels = int(re.search(r"\d+", str(error))[0])
+        raise DatasetError(
+            f"{path} has {pixels / 1e6:.0f} million pixels, more than Pillow opens unless told to. Raise the limit, "
+            f"PIL.Image.MAX_IMAGE_PIXELS = {pixels:_}, or cut the picture up."
+        ) from None
+    except (DatasetError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise anything on a damaged file
         raise DatasetError(
             f"{path} cannot be read ({error}): it is damaged or no picture. Replace or remove it."
         ) from None
-    return image
 
 
-def read_image(path) -> np.ndarray:
-    """A picture from disk as uint8 H x W x 3 in RGB, turned upright by its EXIF tag. Raises DatasetError."""
-    return np.array(ImageOps.exif_transpose(_open(Path(path))).convert("RGB"))
+def glance(path: Path) -> tuple[int, int, int]:
+    """Bands (without alpha), bits and orientation of a readable file, by its header alone."""
+    with path.open("rb") as file:
+        if file.read(2) in (b"II", b"MM"):
+            return glance_tiff(path)
+    with Image.open(path) as image:
+        stored = image.tile[0][3] if image.tile else ""
+        deep = str(stored).endswith(";16B") or image.mode.startswith("I;16")
+        tagged = image.format != "PNG" or "exif" in image.info  # else Pillow reads the whole file to look for it
+        orientation = image.getexif().get(ORIENTATION, 1) if tagged else 1
+        bands = 1 if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16") else 3
+        return bands, 16 if deep else 32 if image.mode in ("I", "F") else 8, orientation
 
 
-def _through_table(raw: np.ndarray, table: np.ndarray, path: Path, num_classes: int) -> np.ndarray:
-    """Raw ids to class ids by a table of 256 entries; an id that no class claims is an error that names the place."""
-    if raw.min() < 0 or raw.max() > 255 or (table[raw] == INVALID).any():
-        known = np.flatnonzero(table != INVALID)
-        y, x = np.argwhere(~np.isin(raw, known))[0]
-        raise DatasetError(
-            f"{path} holds the id {raw[y, x]} at row {y}, column {x}, but the data set has {num_classes} classes "
-            f"(0-{num_classes - 1}) and {IGNORE_INDEX} for void. Correct the mask, or say what the id means: "
-            f"mapping={{{raw[y, x]}: class or {IGNORE_INDEX}, ...}}."
-        )
-    return table[raw]
+def _pillow(path: Path) -> Raw:
+    with Image.open(path) as image:
+        pages = image.n_frames if getattr(image, "is_animated", False) and image.format != "MPO" else 1
+        stored = image.tile[0][3] if image.tile else ""  # Pillow's name of the pixels on disk: "RGB", "L;2", "RGB;16B"
+        stored = stored if isinstance(stored, str) else ""
+        image.load()
+        raw = Raw(None, image.mode, pages=pages, lossy=_lossy(image, path))
+        raw.orientation = image.getexif().get(ORIENTATION, 1)
+        if image.format == "PNG" and stored.endswith(";16B"):
+            raw.pixels = _png_of_16_bits(image, path, stored)
+            raw.alpha = stored in ("LA;16B", "RGBA;16B")
+        elif image.mode == "P":
+            image.apply_transparency()
+            colours = np.array(image.getpalette("RGBA"), np.uint8).reshape(-1, 4)
+            raw.palette = np.zeros((256, 4), np.uint8)
+            raw.palette[: len(colours)] = colours
+            raw.pixels = np.asarray(image)
+        else:
+            if "transparency" in image.info and image.mode in ("L", "RGB"):  # one colour stands for transparent
+                image = image.convert("LA" if image.mode == "L" else "RGBA")
+            elif image.mode not in ("1", "L", "LA", "RGB", "RGBA", "I", "F") and not image.mode.startswith("I;16"):
+                image = image.convert({"La": "LA", "PA": "RGBA", "RGBa": "RGBA"}.get(image.mode, "RGB"))
+            raw.pixels, raw.alpha = np.asarray(image), image.mode in ("LA", "RGBA")
+            if stored in GREY_STEPS:
+                raw.pixels, raw.white = _unstretched(raw.pixels, GREY_STEPS[stored])
+    raw.pixels = upright(raw.pixels, raw.orientation)
+    if not raw.pixels.dtype.isnative:
+        raw.pixels = raw.pixels.astype(raw.pixels.dtype.newbyteorder("="))
+    return raw
 
 
-def read_index_mask(path: Path, mapping: tuple[tuple[int, int], ...] | None, num_classes: int) -> np.ndarray:
-    """A mask whose pixels are ids, as uint8 H x W; `mapping` holds (raw id, class) pairs. Raises DatasetError."""
-    image = _open(path)
-    if image.format == "JPEG":
-        raise DatasetError(f"{path} is a JPEG: compression has changed its ids. Export the masks as PNG.")
-    if image.mode not in {"L", "P", "1", "I;16", "I"}:
-        raise DatasetError(
-            f"{path} is a colour picture ({image.mode}), but a mask of class ids is expected. "
-            "Say which colour is which class: mapping={(128, 0, 0): 1, ...}; or export one channel of ids."
-        )
-    table = np.full(256, INVALID, np.uint8)
-    table[IGNORE_INDEX] = IGNORE_INDEX
-    for raw, target in mapping or ((i, i) for i in range(num_classes)):
-        table[raw] = target
-    return _through_table(np.asarray(image).astype(np.int32, copy=False), table, path, num_classes)
+def _png_of_16_bits(image, path, stored):
+    if stored == "I;16B":
+        return np.asarray(image).astype(np.uint16)
+    pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    return pixels[..., {"LA;16B": [0, 3], "RGB;16B": [2, 1, 0], "RGBA;16B": [2, 1, 0, 3]}[stored]]
 
 
-def read_colour_mask(path: Path, mapping: tuple[tuple[tuple[int, int, int], int], ...]) -> np.ndarray:
-    """A mask in RGB, as uint8 class ids H x W; `mapping` holds (colour, class) pairs. Raises DatasetError."""
-    image = _open(path)
-    if image.format == "JPEG":
-        raise DatasetError(f"{path} is a JPEG: compression has changed its colours. Export the masks as PNG.")
-    pixels = np.asarray(image.convert("RGB")).astype(np.int32)
-    pixels = (pixels[..., 0] << 16) | (pixels[..., 1] << 8) | pixels[..., 2]  # a colour as one number
-    colours, targets = zip(*sorted(((r << 16) | (g << 8) | b, target) for (r, g, b), target in mapping), strict=True)
-    place = np.searchsorted(colours, pixels).clip(max=len(colours) - 1)
-    wrong = np.asarray(colours)[place] != pixels
-    if wrong.any():
-        y, x = np.argwhere(wrong)[0]
-        colour = tuple(int(pixels[y, x]) >> shift & 255 for shift in (16, 8, 0))
-        raise DatasetError(
-            f"{path} holds the colour {colour} at row {y}, column {x}, which is no class's. "
-            "Was the mask resized smoothly or saved as JPEG? Else add the colour to the mapping."
-        )
-    return np.asarray(targets, np.uint8)[place]
+def _unstretched(pixels, step):
+    """Grey levels as they are in the file, and its white; transparency, if any, stays as it is."""
+    if pixels.ndim == 2:
+        return pixels // step, 255 // step
+    return np.stack([pixels[..., 0] // step, np.minimum(pixels[..., 1], 255 // step)], -1), 255 // step
 
 
-def read_regions_mask(path: Path) -> np.ndarray:
-    """Stanford Background's text labels (-1 unknown), as uint8 H x W. Raises DatasetError for ragged or odd rows."""
-    if not path.is_file():
-        raise DatasetError(f"{path} is missing.")
-    try:
-        rows = [np.array(line.split(), np.int32) for line in path.read_text().splitlines() if line.strip()]
-    except (ValueError, OverflowError) as error:
-        raise DatasetError(
-            f"{path} holds something other than whole numbers ({error}). Unpack the archive again."
-        ) from None
-    ragged = [number for number, row in enumerate(rows, 1) if len(row) != len(rows[0])]
-    if not rows or ragged:
-        what = (
-            f"row {ragged[0]} has {len(rows[ragged[0] - 1])} ids, row 1 has {len(rows[0])}" if rows else "it is empty"
-        )
-        raise DatasetError(f"{path} is damaged: {what}. Unpack the archive again.")
-    raw = np.stack(rows)
-    table = np.full(256, INVALID, np.uint8)
-    table[: len(STANFORD_CLASSES)] = np.arange(len(STANFORD_CLASSES))
-    table[IGNORE_INDEX] = IGNORE_INDEX
-    return _through_table(np.where(raw == -1, IGNORE_INDEX, raw), table, path, len(STANFORD_CLASSES))
+def _lossy(image, path):
+    if image.format in ("JPEG", "MPO"):
+        return "JPEG"
+    if image.format == "WEBP" and b"VP8 " in _webp_chunks(path.read_bytes()):
+        return "lossy WebP"
+    if image.format == "JPEG2000":
+        data = path.read_bytes()
+        place = data.find(b"\xff\x52", data.find(b"\xff\x4f\xff\x51"))  # the marker with the kind of wavelet
+        return "lossy JPEG 2000" if data[place + 13] == 0 else None
+    return None
+
+
+def _webp_chunks(data):
+    place, names = 12, set()
+    while place + 8 <= len(data):
+        names.add(data[place : place + 4])
+        size = int.from_bytes(data[place + 4 : place + 8], "little")
+        place += 8 + size + size % 2
+    return names
+
+
+def _netpbm(path: Path) -> Raw:
+    """Grey (P2, P5) and colour (P3, P6) files of the Netpbm kinds, their values as they are."""
+    data = path.read_bytes()
+    header = re.match(rb"P([2356])" + 3 * rb"(?:\s|#[^\n]*\n)+(\d+)" + rb"\s", data)
+    if header is None:
+        raise ValueError("its header is not that of a Netpbm file")
+    kind, width, height, white = (int(number) for number in header.groups())
+    bands = 3 if kind in (3, 6) else 1
+    if kind in (5, 6):
+        dtype = ">u2" if white > 255 else "u1"
+        pixels = np.frombuffer(data, dtype, width * height * bands, header.end())
+    else:
+        pixels = np.array(data[header.end() :].split()[: width * height * bands], np.int64)
+    if not 0 < white < 65536 or pixels.max() > white or len(pixels) < width * height * bands:
+        raise ValueError("pixels are missing, or lie above the largest value that it names")
+    pixels = pixels.astype(np.uint16 if white > 255 else np.uint8).reshape((height, width, bands)[: 2 + (bands > 1)])
+    return Raw(pixels, "RGB" if bands == 3 else "L", white=white)

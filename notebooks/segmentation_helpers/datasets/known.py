@@ -20,7 +20,8 @@ from .classes import (
     voc_palette,
 )
 from .dataset import FolderDataset, SegmentationDataset
-from .files import DatasetError, read_colour_mask, read_index_mask, read_regions_mask
+from .errors import DatasetError
+from .masks import read_colour_mask, read_index_mask, read_regions_mask
 from .pairing import every_fifth, files_of, paired
 
 CAMVID_SPLITS = Path(__file__).with_name("camvid_splits.json")  # the official frame names of train, val and test
@@ -176,7 +177,7 @@ def load_dataset(name, split, *, own=None, root=None, valid=None, download=True,
             into the first, unless `download=False`.
         valid: a drive of CamVid's train split ("0006R0") that is left out of train and becomes val. CamVid's official
             val frames lie between train frames of the same drive and flatter every model.
-        options: transform, cache, seed and limit, as for SegmentationDataset.
+        options: transform, cache, seed, limit, bands and scale, as for SegmentationDataset.
 
     Raises DatasetError or DownloadError, naming what is missing and the remedy.
     """

@@ -1,5 +1,7 @@
 """Score a model over a data set."""
 
+import warnings
+
 import torch
 from accelerate.state import PartialState
 from accelerate.utils import reduce
@@ -8,41 +10,58 @@ from ..inference import class_ids, eval_mode, forward_padded
 from ..metrics import ConfusionMatrix
 from ..normalized import check_unit_range, input_spec, require_no_attributes
 from .order import loader_like
+from .process import autocast
+from .words import check_batch, check_masks, check_outputs, in_words, require_batches
 
 
 @torch.inference_mode()
-def evaluate(model, loader, *, precision="fp32") -> ConfusionMatrix:
+def evaluate(model, loader, *, precision="fp32", ignore_index=255) -> ConfusionMatrix:
     """The confusion matrix of a model over a DataLoader of (image, mask), each pixel of each picture counted once.
 
     Images (B, bands, H, W) lie in 0..1, masks (B, H, W) hold class ids. Images are padded to what the network needs and
     logits cut back, so padding is never scored. One-channel logits are binary. In several processes each takes its share
-    of the batches and all end with the sum. Raises ValueError for images outside 0..1 and for a loader without pictures.
+    of the batches and all end with the sum. Warns where the truth of more than one picture is a single class and void.
+    Raises ValueError for images outside 0..1 and for a loader without pictures, TrainingError for what does not fit.
     """
     require_no_attributes(model)
+    require_batches(loader, "the loader")
     everyone, divisor = PartialState(), input_spec(model).divisor
     device = next(model.parameters()).device
     batches = list(loader.batch_sampler)[everyone.process_index :: everyone.num_processes]
-    confusion = None
-    with eval_mode(model):
-        for image, mask in loader_like(loader, batches):
+    confusion, shape = None, ()
+    with eval_mode(model), in_words("while evaluating", lambda: shape):
+        for batch in loader_like(loader, batches):
+            image, mask = check_batch(batch)
+            shape = tuple(image.shape)
             if confusion is None:
                 check_unit_range(image, model)
-            image = image.to(device, memory_format=torch.channels_last)
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                logits = forward_padded(model, image, divisor)
-            confusion = confusion or ConfusionMatrix(max(2, logits.shape[1]))
+            with autocast(device, precision):
+                logits = forward_padded(model, image.to(device, memory_format=torch.channels_last), divisor)
+            check_outputs(logits, check_masks(mask))
+            confusion = confusion or ConfusionMatrix(max(2, logits.shape[1]), ignore_index)
             confusion.update(class_ids(logits), mask.to(device))
     if everyone.num_processes > 1:
-        confusion = _sum_over_processes(confusion, everyone)
-    if confusion is None:
-        raise ValueError("loader has no pictures to evaluate on")
+        confusion = _sum_over_processes(confusion, everyone, ignore_index)
+    _warn_of_one_class(confusion, len(loader.dataset))
     return confusion
 
 
-def _sum_over_processes(confusion, everyone):
+def _warn_of_one_class(confusion, pictures):
+    """255 is void: masks of 0 and 255 are scored on class 0 alone, and that score is always good."""
+    present = torch.nonzero(confusion.matrix.sum(1)).flatten().tolist()
+    if confusion.void and len(present) == 1 and pictures > 1:
+        warnings.warn(
+            f"The truth of all {pictures} pictures is class {present[0]} and void ({confusion.ignore_index}), so this score says "
+            f"nothing. If {confusion.ignore_index} stands for a class in your masks, say so: mapping={{0: 0, 255: 1}}.",
+            stacklevel=3,
+        )
+
+
+def _sum_over_processes(confusion, everyone, ignore_index):
     """One process may have had no batch: agree on the number of classes first."""
     classes = torch.tensor(confusion.num_classes if confusion else 0, device=everyone.device)
     torch.distributed.all_reduce(classes, torch.distributed.ReduceOp.MAX)
-    confusion = confusion or ConfusionMatrix(int(classes))
+    confusion = confusion or ConfusionMatrix(int(classes), ignore_index)
     confusion.matrix = reduce(confusion.matrix.to(everyone.device), "sum").cpu()
+    confusion.void = int(reduce(torch.tensor(confusion.void, device=everyone.device), "sum"))
     return confusion

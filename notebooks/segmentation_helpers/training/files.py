@@ -6,8 +6,11 @@ import io
 import json
 import math
 import os
+import re
+from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
 import torch
 
@@ -22,20 +25,31 @@ class TrainingError(RuntimeError):
 
 
 def save_weights(model, path) -> None:
-    """Write a model's parameters and buffers as safetensors, atomically (no pickle, nothing that runs on loading)."""
+    """Write a model's parameters and buffers as safetensors, atomically (no pickle, nothing that runs on loading).
+
+    Folders on the way are made.
+    """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.part")
     safetensors.torch.save_model(model, str(draft))
     os.replace(draft, path)
 
 
 def load_weights(model, path) -> None:
-    """Load what `save_weights` wrote; every key must fit. Raises TrainingError naming the file."""
+    """Load what `save_weights` wrote; every key must fit. Raises TrainingError naming the file and the remedy."""
     try:
         safetensors.torch.load_model(model, str(path), device=str(next(model.parameters()).device))
     except FileNotFoundError:
         raise TrainingError(f"{path} is missing: train first, or correct the path.") from None
     except (RuntimeError, safetensors.SafetensorError) as error:
+        with open(path, "rb") as file:
+            start = file.read(8)
+        if start[:2] in (b"PK", b"\x80\x02"):  # torch.save's zip, or its older pickle
+            raise TrainingError(
+                f"{path} was written by torch.save and is not safetensors: load it with "
+                f'model.load_state_dict(torch.load("{Path(path).name}", weights_only=True)), and keep it with save_weights.'
+            ) from None
         raise TrainingError(f"{path} does not fit this model: {str(error).strip()[:500]}") from None
 
 
@@ -81,15 +95,34 @@ def runs_like(metrics) -> list[dict]:
 def write_atomically(path, content) -> None:
     """Write a file so that it holds the old content or the new at any moment, even if the power fails.
 
-    `content` is bytes, or a function that writes them to the open file it is given.
+    `content` is bytes, or a function that writes them to the open file it is given. What could not be finished is removed.
     """
     path = Path(path)
     draft = path.with_name(f".{path.name}.part")
-    with draft.open("wb") as file:
-        content(file) if callable(content) else file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    try:
+        with draft.open("wb") as file:
+            content(file) if callable(content) else file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def plain(value):
+    """The same with numpy's numbers and arrays as Python's: a checkpoint holds nothing that reading would refuse."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, dict):
+        return (
+            type(value)((key, plain(item)) for key, item in value.items())
+            if type(value) in (dict, OrderedDict)
+            else value
+        )
+    if type(value) in (list, tuple):
+        return type(value)(plain(item) for item in value)
+    return value
 
 
 def to_csv(history) -> bytes:
@@ -101,30 +134,55 @@ def to_csv(history) -> bytes:
     return text.getvalue().encode()
 
 
+def as_json(settings):
+    """Settings as JSON gives them back: keys as text, and whatever JSON does not know as text, too."""
+    if isinstance(settings, dict):
+        return {str(key): as_json(value) for key, value in settings.items()}
+    if isinstance(settings, (list, tuple)):
+        return [as_json(value) for value in settings]
+    return json.loads(json.dumps(plain(settings), default=str))
+
+
 def read_checkpoint(run_dir):
-    """The run's checkpoint, or None. A finished run without its weights counts as none."""
+    """The run's checkpoint, or None. A finished run without its weights counts as none. Raises TrainingError."""
     path = run_dir / CHECKPOINT if run_dir is not None else None
     if path is None or not path.is_file():
         return None
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise TrainingError(f"{path} cannot be read ({type(error).__name__}): delete it to start anew.") from error
+        why = re.search(r"Unsupported \w+: GLOBAL (\S+)|WeightsUnpickler error: (.{1,80})", str(error))
+        why = f": it holds {why[1] or why[2]}" if why else ""
+        raise TrainingError(
+            f"{path} cannot be read ({type(error).__name__}{why}): delete it to start anew. Where it was just written, the "
+            "state of the scheduler or the optimizer holds something other than numbers and tensors."
+        ) from error
     return saved if not saved["finished"] or (run_dir / WEIGHTS).is_file() else None
 
 
-def keep_aside(run_dir, old, new):
-    """Move the files of a run with other settings to previous-1, previous-2, ...; say so."""
-    number = 1 + max([int(p.name.rpartition("-")[2]) for p in run_dir.glob("previous-*")], default=0)
-    folder = run_dir / f"previous-{number}"
+def read_plan(run_dir) -> dict:
+    """What `plan_steps` wrote into a run's folder; an empty dict where it did not."""
+    path = run_dir / PLAN if run_dir is not None else None
+    return json.loads(path.read_text()) if path is not None and path.is_file() else {}
+
+
+def keep_aside(run_dir, words, carried_on=False):
+    """Move the files of another run to previous-1, previous-2, ...; say so, with how it differs.
+
+    `carried_on`: the new run begins with the weights that the old one left, which may be a surprise.
+    """
+    numbers = [int(match[1]) for path in run_dir.iterdir() if (match := re.fullmatch(r"previous-(\d+)", path.name))]
+    folder = run_dir / f"previous-{1 + max(numbers, default=0)}"
     folder.mkdir()
-    changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     for name in (WEIGHTS, HISTORY, METRICS, "predictions.png", CHECKPOINT):  # the checkpoint last: nothing is lost
         with contextlib.suppress(FileNotFoundError):
             os.replace(run_dir / name, folder / name)
-    words = [f"{key} was {old.get(key)!s:.60}, is {new.get(key)!s:.60}" for key in changed]
     print(f"Other settings than before ({'; '.join(words)}): starting anew; the earlier run is in "
           f"{environment.shown(folder)}.")  # fmt: skip
+    if carried_on:
+        print(
+            "Note that it begins with the weights which that run left in the model: build the model anew for fresh ones."
+        )
 
 
 def kept(run_dir):

@@ -48,10 +48,15 @@ class EpochBatches:
 def loader_like(loader, batches, **options):
     """The same data in other batches; workers leave Ctrl-C to the process that started them."""
     init = functools.partial(_init_worker, loader.worker_init_fn)
+    options = {"num_workers": loader.num_workers, "multiprocessing_context": loader.multiprocessing_context} | options
     return DataLoader(
-        loader.dataset, batch_sampler=batches, num_workers=loader.num_workers, collate_fn=loader.collate_fn,
-        pin_memory=torch.cuda.is_available(), multiprocessing_context=loader.multiprocessing_context,
+        loader.dataset, batch_sampler=batches, collate_fn=loader.collate_fn, pin_memory=torch.cuda.is_available(),
         worker_init_fn=init, **options)  # fmt: skip
+
+
+def first_batch(loader):
+    """A loader of the first batch alone, read in this process."""
+    return loader_like(loader, [next(iter(loader.batch_sampler))], num_workers=0, multiprocessing_context=None)
 
 
 def _init_worker(then, number):
@@ -61,8 +66,8 @@ def _init_worker(then, number):
 
 
 def get_rng():
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
-    state = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": (kind, keys.tolist(), *rest)}
+    """The state of all generators; numpy's as it is, an array that `files.plain` turns into a list."""
+    state = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": np.random.get_state()}  # noqa: NPY002
     return state | ({"cuda": torch.cuda.get_rng_state_all()} if torch.cuda.is_available() else {})
 
 

@@ -3,7 +3,6 @@
 import copy
 import itertools
 import json
-import statistics
 import time
 from pathlib import Path
 
@@ -12,44 +11,57 @@ from accelerate.utils import convert_to_fp32
 
 from .. import environment
 from ..normalized import require_no_attributes
-from .files import PLAN, write_atomically
+from .files import PLAN, as_json, read_plan, write_atomically
 from .order import get_rng, set_rng
+from .process import autocast
+from .words import check_batch, in_words, require_batches
+
+WARM_UP = 3  # steps that are not counted
 
 
 def plan_steps(minutes, model, train_loader, *, loss, run_dir=None, settings=None, precision=None) -> int:
-    """How many steps fit into a budget of training time: measures a few, on a copy of the model, and writes the plan.
+    """How many steps fit into a budget of training time: measures some, on a copy of the model, and writes the plan.
 
-    The plan lies in `run_dir/plan.json` before the first step; a resumed run finds and keeps it, unless `settings` or
-    the budget are others. Counts training alone, not evaluation. Give the result to `fit(steps=...)`.
+    Measures for a twentieth of the budget, at least 10 steps and 10 seconds, at most a minute and no longer than the budget,
+    and counts all of that time: a few fast steps say little about hundreds. The plan lies in `run_dir/plan.json` before
+    the first step, precision included; a resumed run finds and keeps it, unless `settings` or the budget are others.
+    Counts training alone, not evaluation. Give the result to `fit(steps=...)`. Raises ValueError for a loader without a
+    batch, TrainingError in words when memory runs out.
     """
     require_no_attributes(model)
-    asked = {"minutes": minutes, "settings": json.loads(json.dumps(settings or {}))}
-    path = Path(run_dir) / PLAN if run_dir is not None else None
-    if path is not None and path.is_file():
-        plan = json.loads(path.read_text())
-        if plan["asked"] == asked:
-            return plan["steps"]
+    require_batches(train_loader, "train_loader")
+    asked = {"minutes": minutes, "settings": as_json(settings or {})}
+    plan = read_plan(Path(run_dir) if run_dir is not None else None)
+    if plan.get("asked") == asked:
+        return plan["steps"]
     precision = precision or environment.best_precision()
-    where, rng = environment.device(), get_rng()
+    where, rng, shape = environment.device(), get_rng(), ()
     model = copy.deepcopy(model).to(where, memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(model.parameters())
-    batches, seconds = itertools.chain.from_iterable(itertools.repeat(train_loader)), []
-    while len(seconds) < 5 or (len(seconds) < 20 and sum(seconds) < 10):
-        start = time.perf_counter()
-        image, mask = (x.to(where) for x in next(batches))
-        with torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"):
-            output = model(image.contiguous(memory_format=torch.channels_last))
-        optimizer.zero_grad(set_to_none=True)
-        loss(convert_to_fp32(output), mask).backward()
-        optimizer.step()
-        if where.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
+    batches, taken, begun = itertools.chain.from_iterable(itertools.repeat(train_loader)), 0, 0.0
+    least = min(max(3 * minutes, 10.0), 60.0, 60 * minutes)
+    with in_words("while measuring a step", lambda: shape):
+        while taken < WARM_UP + 10 or time.perf_counter() - begun < least:
+            if taken == WARM_UP:
+                begun = time.perf_counter()
+            image, mask = check_batch(next(batches))
+            shape = tuple(image.shape)
+            image = image.to(where, memory_format=torch.channels_last)
+            with autocast(where, precision):
+                output = model(image)
+            optimizer.zero_grad(set_to_none=True)
+            loss(convert_to_fp32(output), mask.to(where)).backward()
+            optimizer.step()
+            if where.type == "cuda":
+                torch.cuda.synchronize()
+            taken += 1
+        seconds = time.perf_counter() - begun
     set_rng(rng)
-    a_step = statistics.median(seconds[2:])  # the first ones warm up
+    a_step = seconds / (taken - WARM_UP)
     steps = max(1, round(60 * minutes / a_step))
-    if path is not None:
-        plan = {"asked": asked, "steps": steps, "seconds_per_step": round(a_step, 4)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(plan, indent=1).encode())
+    if run_dir is not None:
+        plan = {"asked": asked, "steps": steps, "seconds_per_step": round(a_step, 4), "measured": taken - WARM_UP,
+                "precision": precision}  # fmt: skip
+        Path(run_dir).mkdir(parents=True, exist_ok=True)
+        write_atomically(Path(run_dir) / PLAN, json.dumps(plan, indent=1).encode())
     return steps

@@ -1,19 +1,33 @@
-"""Accelerate, several processes, interruption, and the line that each epoch prints."""
+"""Devices, several processes, precision, interruption, and the line that each epoch prints."""
 
+import contextlib
 import itertools
+import os
 import signal
 import threading
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from torch import nn
+
+DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def make_accelerator(precision):
-    if precision not in ("fp32", "bf16"):
-        raise ValueError(f'precision is "{precision}", but must be "fp32" or "bf16"')
-    AcceleratorState._reset_state()  # an earlier fit may have used another precision; the process group stays
-    return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
+    """accelerate's view of device and processes. Precision is ours: it would train in fp32 where it has no fp16."""
+    if precision not in DTYPES:
+        raise ValueError(f'precision is "{precision}", but must be "fp32", "bf16" or "fp16"')
+    AcceleratorState._reset_state()  # an earlier fit may have used another one; the process group stays
+    accelerator = Accelerator(mixed_precision="no")
+    if precision == "fp16" and accelerator.device.type == "cpu" and "SEGMENTATION_FP16_ON_CPU" not in os.environ:
+        raise ValueError('precision="fp16" is for GPUs without a fast bfloat16; on a CPU use "bf16" or "fp32"')
+    return accelerator
+
+
+def autocast(device, precision):
+    """Forward passes in the given precision: a context."""
+    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
 
 
 def share_buffers(accelerator, *models):
@@ -23,11 +37,25 @@ def share_buffers(accelerator, *models):
             torch.distributed.broadcast(buffer, 0)
 
 
-def unwrap(accelerator, wrapped):
-    """Give the model back as it came: without accelerate's mixed-precision forward."""
-    model = accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
-    model.__dict__.pop("forward", None)
-    accelerator.free_memory()
+@contextlib.contextmanager
+def synchronised_norms(accelerator, model):
+    """Batch normalisation over the batches of all GPU processes while it lasts; the model has its own layers afterwards."""
+    norms = [(parent, name, layer) for parent in model.modules() for name, layer in parent.named_children()
+             if isinstance(layer, nn.modules.batchnorm._BatchNorm)]  # fmt: skip
+    wanted = accelerator.num_processes > 1 and norms
+    if wanted and accelerator.device.type == "cpu":
+        accelerator.print("Batch normalisation sees each process's own batch: torch synchronises it on GPUs alone.")
+        wanted = False
+    if wanted:
+        for parent, name, layer in norms:  # which shares its parameters and buffers with the new layer
+            setattr(parent, name, nn.SyncBatchNorm.convert_sync_batchnorm(layer).train(layer.training))
+    try:
+        yield
+    finally:
+        if wanted:
+            for parent, name, layer in norms:
+                layer.load_state_dict(getattr(parent, name).state_dict())
+                setattr(parent, name, layer)
 
 
 class Interrupt:

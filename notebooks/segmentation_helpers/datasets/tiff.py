@@ -1,0 +1,122 @@
+"""TIFF files: any number of bands and pages, any depth, either byte order."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+from PIL import Image
+
+from .errors import DatasetError
+from .raw import ORIENTATION, Raw, upright
+
+OPAQUE_OR_NOT = (1, 2)  # of the tag ExtraSamples: the last band is alpha
+
+
+def load_tiff(path: Path) -> Raw:
+    """The first page of a TIFF file; overviews and masks of transparency, which GIS programs add, are no pages."""
+    with tifffile.TiffFile(path) as tiff:
+        page, count = _pages(tiff)
+        orientation = page.tags[ORIENTATION].value if ORIENTATION in page.tags else 1
+        kind, compression, samples = page.photometric.name, page.compression.name, page.samplesperpixel
+        raw = Raw(None, _mode(page), pages=count, orientation=int(orientation))
+        if "JPEG" in compression and "LOSSLESS" not in compression:
+            raw.lossy = "JPEG"
+        if raw.lossy or kind not in ("MINISBLACK", "MINISWHITE", "RGB", "PALETTE"):
+            with Image.open(path) as image:  # turned already
+                raw.pixels = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+            return raw
+        pixels, finished = _pixels(path, page, raw.orientation)
+        if page.bitspersample not in (1, 8, 16, 32, 64):
+            raw.white = 2**page.bitspersample - 1
+        if not finished:
+            if kind == "MINISWHITE":
+                pixels = ~pixels if pixels.dtype == bool else (raw.white or np.iinfo(pixels.dtype).max) - pixels
+            pixels = upright(pixels, raw.orientation)
+        raw.pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+        raw.alpha = samples in (2, 4) and tuple(page.extrasamples)[-1:] in [(value,) for value in OPAQUE_OR_NOT]
+        if kind == "PALETTE":
+            colours = page.colormap.T  # (n, 3), of 16 bits, in some files of 8
+            colours = (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8)
+            raw.palette = np.full((256, 4), 255, np.uint8)
+            raw.palette[: len(colours), :3] = colours[:256]
+    return raw
+
+
+def glance_tiff(path: Path) -> tuple[int, int, int]:
+    """Bands (without alpha), bits and orientation."""
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[0]
+        samples = page.samplesperpixel - (tuple(page.extrasamples)[-1:] in [(value,) for value in OPAQUE_OR_NOT])
+        bands = 3 if page.photometric.name == "PALETTE" else samples
+        return bands, page.bitspersample, page.tags[ORIENTATION].value if ORIENTATION in page.tags else 1
+
+
+def load_stack(path: Path) -> tuple[np.ndarray | None, bool]:
+    """All pages of a file as (pages, H, W), or as the (H, W, bands) that its description says; None if they differ.
+
+    And whether the file calls its pages channels.
+    """
+    with tifffile.TiffFile(path) as tiff:
+        series = tiff.series[0]
+        if len(tiff.series) != 1 or len([size for size in series.shape if size > 1]) != 3:
+            return None, False
+        stack = series.asarray().squeeze()
+        channels = "C" in series.axes and series.shape[series.axes.index("C")] > 1
+    return stack.astype(stack.dtype.newbyteorder("="), copy=False), channels
+
+
+def _pages(tiff):
+    """The first page, and how many there are."""
+    pages = [page for page in tiff.pages if not (page.is_reduced or page.is_mask)] or [tiff.pages[0]]
+    first = pages[0]
+    series = tiff.series[0]  # ImageJ may hide a stack behind one page
+    hidden = int(np.prod(series.shape)) // int(np.prod(first.shape)) if len(pages) == 1 else 1
+    return first, max(len(pages), hidden)
+
+
+def _mode(page):
+    if page.photometric.name == "PALETTE":
+        return "P"
+    samples = page.samplesperpixel
+    names = {1: "L" if page.bitspersample == 8 else f"{page.bitspersample} bits", 3: "RGB", 4: "RGBA"}
+    return names.get(samples if page.photometric.name == "RGB" or samples == 1 else None, f"{samples} bands")
+
+
+def _pixels(path, page, orientation):
+    """The pixels (H, W) or (H, W, bands), and whether they are turned and inverted already, as Pillow does it."""
+    try:
+        pixels = page.asarray()
+    except (ValueError, ImportError) as error:
+        if "imagecodecs" not in str(error) and not isinstance(error, ImportError):
+            raise
+    else:
+        if page.axes == "SYX":
+            return np.moveaxis(pixels, 0, 2), False
+        if page.axes not in ("YX", "YXS"):
+            raise DatasetError(
+                f"{path} holds an array of shape {page.shape}, but no picture: save it as pages or bands."
+            )
+        return pixels, False
+    height, width, samples, dtype = page.imagelength, page.imagewidth, page.samplesperpixel, page.dtype
+    shape = (height, width, samples) if samples > 1 else (height, width)
+    pixels, turned = _by_pillow(path), shape if orientation < 5 else (width, height, *shape[2:])
+    if pixels is not None and pixels.shape == turned and pixels.dtype.itemsize == dtype.itemsize:
+        return pixels.astype(pixels.dtype if pixels.dtype == bool else dtype), True
+    if samples in (3, 4) and orientation == 1:
+        pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+        if pixels is not None and pixels.shape == shape and pixels.dtype == dtype:
+            return pixels[..., [2, 1, 0, 3][:samples]], False
+    raise DatasetError(
+        f"{path} is compressed by {page.compression.name}, which needs one more package here: pip install imagecodecs, or "
+        "save the file without compression."
+    )
+
+
+def _by_pillow(path):
+    """The pixels as Pillow reads them, or None where it does not know the kind."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image)
+    except Image.UnidentifiedImageError:
+        return None
