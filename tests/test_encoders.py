@@ -1,6 +1,8 @@
 """The pretrained encoders: the published weights, all of them, in timm, smp, fastai and the segmentors."""
 
+import copy
 import importlib.util
+import pickle
 from functools import partial
 
 import fastai.vision.all as fastai
@@ -9,15 +11,18 @@ import pytest
 import segmentation_models_pytorch as smp
 import timm
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from sklearn.datasets import load_sample_image
 from timm.data import ImageNetInfo, create_transform, resolve_data_config
 from torch import nn
+from torch.utils.data import DataLoader
 
 import segmentors
 from segmentation_helpers import encoders
 from segmentation_helpers.encoders import EncoderError, create_encoder, fastai_body, load_imagenet
-from segmentation_helpers.normalized import input_spec
+from segmentation_helpers.normalized import Normalized, input_spec
+from segmentation_helpers.training import fit
 
 NAME = "tf_efficientnet_lite0"
 WEIGHTS = encoders.imagenet_weights(NAME)
@@ -127,6 +132,63 @@ def test_weights_of_the_package_are_not_shared_between_networks():
     with torch.no_grad():
         first.conv_stem.weight.zero_()
     torch.testing.assert_close(create_encoder().conv_stem.weight, WEIGHTS["conv_stem.weight"])
+
+
+# Faster training --------------------------------------------------------------------------------------------------------
+
+
+def test_depthwise_convolutions_train_in_float32_on_a_cpu():
+    image = torch.rand(2, 3, 64, 64) * 2 - 1
+    encoder = create_encoder().eval()
+    fast = encoders.fast_depthwise(copy.deepcopy(encoder))
+    assert list(fast.state_dict()) == list(encoder.state_dict())
+    assert [p.shape for p in pickle.loads(pickle.dumps(fast)).parameters()] == [p.shape for p in fast.parameters()]
+    depthwise = [m for m in fast.modules() if isinstance(m, nn.Conv2d) and m.groups > 1]
+    assert len(depthwise) == 16
+    seen = []
+    for layer in depthwise:
+        layer.register_forward_hook(lambda _, args, result: seen.append((args[0].dtype, result.dtype, result.grad_fn)))
+    with torch.autocast("cpu", torch.bfloat16):
+        fast(image)[-1].float().square().mean().backward()
+        exact = [p.grad.clone() for p in fast.parameters()]
+        names = [type(step).__name__ for _, _, step in seen]
+        assert set(names) == {"ToCopyBackward0"}, "float32 inside, bfloat16 outside"
+        seen.clear()
+        with torch.inference_mode():
+            torch.testing.assert_close(fast(image), encoder(image), rtol=0, atol=0)
+    encoder(image)[-1].square().mean().backward()
+    for ours, expected in zip(exact, (p.grad for p in encoder.parameters()), strict=True):
+        assert F.cosine_similarity(ours.flatten(), expected.flatten(), 0) > 0.95
+    fast.zero_grad()
+    fast(image)[-1].square().mean().backward()
+    for ours, expected in zip(fast.parameters(), encoder.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, expected.grad)
+
+
+def test_frozen_stages_get_no_gradients_and_keep_their_statistics():
+    model = Normalized(nn.Sequential(encoders.freeze_stages(create_encoder(), 2), Last()), [0.5] * 3, [0.5] * 3)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    data = DataLoader([(torch.rand(3, 64, 64), torch.randint(2, (64, 64))) for _ in range(4)], 2)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    fit(model, data, loss=nn.CrossEntropyLoss(), optimizer=torch.optim.SGD(trained, 0.1), steps=2, precision="fp32")
+    frozen = ("conv_stem", "bn1", "blocks.0.", "blocks.1.")
+    for key, value in model.state_dict().items():
+        if key.startswith("network.0."):
+            stays = key.removeprefix("network.0.").startswith(frozen)
+            assert torch.equal(value, before[key]) == stays, key
+    with pytest.raises(ValueError, match="stages is 9, but the encoder has 7"):
+        encoders.freeze_stages(create_encoder(), 9)
+
+
+class Last(nn.Module):
+    """Logits from an encoder's last features."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Conv2d(320, 2, 1)
+
+    def forward(self, features):
+        return F.interpolate(self.head(features[-1]), scale_factor=32)
 
 
 # What goes wrong --------------------------------------------------------------------------------------------------------

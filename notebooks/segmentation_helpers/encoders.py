@@ -16,6 +16,7 @@ from pathlib import Path
 
 import timm
 import torch
+from timm.layers import Conv2dSame
 from timm.models import adapt_input_conv
 from torch import nn
 
@@ -180,3 +181,52 @@ def fastai_body(name="tf_efficientnet_lite0", *, pretrained=True, in_chans=3) ->
 def whole(body: nn.Module) -> nn.Module:
     """For fastai's `cut`: nothing is cut off. (A lambda could not be exported with the learner.)"""
     return body
+
+
+# Faster training on a CPU ---------------------------------------------------------------------------------------------
+
+
+def fast_depthwise(network: nn.Module) -> nn.Module:
+    """Let depthwise convolutions train in float32 under bfloat16 autocast on a CPU, in place; returns `network`.
+
+    oneDNN's backward pass of a depthwise convolution is several times slower in bfloat16 than in float32 there (`make bench`
+    measures it). Everything else keeps its precision, as do GPUs, inference, frozen layers and the names of the weights.
+    """
+    for layer in network.modules():
+        if type(layer) in _FAST and layer.groups == layer.in_channels > 1:
+            layer.__class__ = _FAST[type(layer)]  # the same layer, parameters and hooks included
+    return network
+
+
+class _TrainedInFloat32:
+    def forward(self, x):
+        trained = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
+        if not trained or x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float()).to(torch.get_autocast_dtype("cpu"))
+
+
+class DepthwiseConv2d(_TrainedInFloat32, nn.Conv2d):
+    """See fast_depthwise."""
+
+
+class DepthwiseConv2dSame(_TrainedInFloat32, Conv2dSame):
+    """See fast_depthwise."""
+
+
+_FAST = {nn.Conv2d: DepthwiseConv2d, Conv2dSame: DepthwiseConv2dSame}
+
+
+def freeze_stages(encoder: nn.Module, stages: int) -> nn.Module:
+    """Freeze the stem and the first `stages` of timm's `blocks`, in place; returns `encoder`.
+
+    Their weights get no gradients, so nothing is computed for them in the backward pass, and their batch normalisation keeps
+    the statistics of ImageNet: it is put into eval mode, where `fit` leaves it. Call it after `.train()`.
+    """
+    parts = [encoder.conv_stem, encoder.bn1, *encoder.blocks]
+    if not 0 <= stages <= len(encoder.blocks):
+        raise ValueError(f"stages is {stages}, but the encoder has {len(encoder.blocks)}")
+    for part in parts[: 2 + stages] if stages else []:
+        part.requires_grad_(False).eval()
+    return encoder
