@@ -28,6 +28,9 @@ notebooks: install-dev  ## the notebooks alone, on tiny data
 bench: install-dev  ## speed and memory, as ratios measured in one run
 	PYTHONPATH=notebooks $(VENV) -m tests.benchmarks
 
+compare: install-dev  ## recipes against each other, seed by seed: make compare LIST=camvid_encoder
+	@PYTHONPATH=notebooks $(VENV) -m tests.benchmarks.compare "$(LIST)"
+
 bench-peers: install-dev  ## our recipe against two others on the real CamVid, an hour and more
 	PYTHONPATH=notebooks $(VENV) -m tests.benchmarks.peers
 
@@ -67,4 +70,4 @@ install:
 install-dev:
 	@$(PYTHON) tools/install.py requirements-dev.txt
 
-.PHONY: help quickstart run lab test notebooks bench bench-peers bench-segmentors parity lint format results stamp figures clean install install-dev
+.PHONY: help quickstart run lab test notebooks bench compare bench-peers bench-segmentors parity lint format results stamp figures clean install install-dev

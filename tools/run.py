@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import test_uses
+
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = {
     "true": "True",
@@ -58,6 +60,9 @@ def main(name="", *options):
     if (folder / "metrics.json").is_file():
         metrics = json.loads((folder / "metrics.json").read_text())
         print(f"mIoU      {metrics['miou']:.4f} on {metrics['dataset']} {metrics['split']}")
+        test_uses.record(
+            metrics["dataset"], metrics["split"], miou=metrics["miou"], seed=metrics["seed"], command=command
+        )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What `make compare` can compare: one module per list; see tests/benchmarks/compare.py."""
