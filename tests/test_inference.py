@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from collections import OrderedDict
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.utils.data import DataLoader
 
 from segmentation_helpers.inference import Normalized, forward_padded, predict
+from segmentation_helpers.training import evaluate
 
 SIZES = [(1, 1), (1, 40), (33, 2), (31, 32), (64, 64), (50, 97)]
 
@@ -363,8 +366,11 @@ def test_memory_does_not_grow_with_classes_times_image():
 @pytest.mark.parametrize("image, settings, error, message", [
     (photo(8, 8) / 255, {}, TypeError, "image is float64, but uint8"),
     (photo(8, 8)[..., 0], {}, ValueError, r"shape \(8, 8\), but RGB .*convert\(\"RGB\"\)"),
-    (Image.new("RGBA", (8, 9)), {}, ValueError, r"shape \(9, 8, 4\), but RGB .*convert\(\"RGB\"\)"),
-    (Image.new("L", (8, 9)), {}, ValueError, r"convert\(\"RGB\"\)"),
+    (np.zeros((9, 8, 4), np.uint8), {}, ValueError, r"shape \(9, 8, 4\), but RGB .*convert\(\"RGB\"\)"),
+    (Image.new("RGBA", (8, 9)), {}, ValueError, r"image is transparent in places.*convert\(\"RGB\"\)"),
+    (Image.new("LAB", (8, 9)), {}, TypeError, "image has the mode LAB, which Pillow cannot convert: save it as RGB"),
+    (Image.new("I;16", (8, 9)), {}, ValueError, r"shape \(9, 8\), but RGB"),
+    ("street.jpg", {}, TypeError, r"image is the name 'street.jpg', but pixels are wanted: predict\(model, read_image\(name\)\)"),
     (photo(8, 9).transpose(2, 0, 1), {}, ValueError, r"\(3, 8, 9\), but RGB .* image.transpose\(1, 2, 0\)"),
     (photo(0, 8), {}, ValueError, r"image is empty: its shape is \(0, 8, 3\)"),
     (photo(8, 8), {"tile": 4, "stride": 5}, ValueError, r"stride \(5, 5\) is larger than tile \(4, 4\): pixels would"),
@@ -423,7 +429,102 @@ def test_a_pil_picture_is_turned_upright_as_read_image_does(tmp_path, orientatio
         assert np.array_equal(predict(model, picture), expected)
 
 
-def test_the_bands_of_a_plain_model_are_those_of_its_first_convolution():
+class DecoderFirst(nn.Module):
+    """A network whose modules stand in another order than they run."""
+
+    def __init__(self, bands):
+        super().__init__()
+        self.up, self.down = nn.Conv2d(16, 2, 1), nn.Conv2d(bands, 16, 1)
+
+    def forward(self, image):
+        return self.up(self.down(image))
+
+
+@pytest.mark.parametrize("bands", [1, 3, 4])
+def test_the_decoder_may_stand_before_the_encoder(bands):
+    picture = np.dstack([photo(16, 9), photo(16, 9)])[..., :bands]
+    assert predict(seeded(DecoderFirst(bands)), picture).shape == (16, 9)
+
+
+def test_pil_pictures_of_every_mode_are_taken_as_read_image_takes_them():
+    shades = Image.fromarray(np.array([[0, 255, 200, 10]] * 4, np.uint8))
+    colours = Image.fromarray(photo(4, 4))
+    palette = colours.quantize(16)
+    for model, pictures in (
+        (pointwise(), (colours, colours.convert("HSV").convert("RGB"), palette.convert("RGB"), shades.convert("RGB"))),
+        (seeded(nn.Conv2d(1, 2, 1)), (shades, colours.convert("L"))),
+    ):
+        grey = pictures[0] is shades
+        others = (
+            (shades.convert("LA"), colours)
+            if grey
+            else (colours.convert("RGBA"), colours.convert("HSV"), palette, shades)
+        )
+        expected = [predict(model, picture) for picture in pictures]
+        expected = [expected[0], *expected[1:]]
+        for other, wanted in zip(others, expected, strict=True):
+            assert np.array_equal(predict(model, other), wanted), other.mode
+    assert np.array_equal(
+        predict(seeded(nn.Conv2d(1, 2, 1)), shades.quantize(4)), predict(seeded(nn.Conv2d(1, 2, 1)), shades)
+    )
+    see_through = colours.convert("RGBA")
+    see_through.putpixel((1, 2), (9, 9, 9, 0))
+    for picture in (see_through, see_through.quantize(8)):
+        with pytest.raises(ValueError, match="transparent in places"):
+            predict(pointwise(), picture)
+    assert predict(seeded(nn.Conv2d(4, 2, 1)), see_through).shape == (4, 4), "four bands, if four are wanted"
+
+
+# predict and evaluate: outputs that are no logits
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_an_error(value):
+    model = pointwise()
+    model.bias.data[1] = value
+    loader = DataLoader([(torch.rand(3, 8, 8), torch.zeros(8, 8).long())] * 2)
+    for run in (lambda: predict(model, photo(8, 8)), lambda: evaluate(model, loader)):
+        with pytest.raises(
+            ValueError, match="logits are NaN or infinite: its weights are no longer finite, or numbers over"
+        ):
+            run()
+
+
+def test_probabilities_of_one_channel_are_told_of():
+    logits = seeded(nn.Conv2d(3, 1, 1))
+    sigmoid = nn.Sequential(logits, nn.Sigmoid())
+    loader = DataLoader([(torch.rand(3, 8, 8), torch.randint(2, (8, 8))) for _ in range(2)])
+    for run in (lambda model: predict(model, photo(8, 8)), lambda model: evaluate(model, loader)):
+        with pytest.warns(UserWarning, match="look like probabilities, but logits are wanted.*take the sigmoid out"):
+            run(sigmoid)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            run(logits)
+            run(pointwise(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        predict(sigmoid, photo(8, 8), return_logits=True)
+
+
+def test_channels_last_logits_are_refused():
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 1)
+
+        def forward(self, image):
+            return self.conv(image).permute(0, 2, 3, 1)
+
+    with pytest.raises(
+        TypeError, match=r"\(1, 32, 32, 2\) for an image of 32 x 32 pixels.*channels before height and width"
+    ):
+        predict(Last(), photo(32, 32))
+    for size in ((1, 97), (40, 33), (320, 20)):  # rounding is not another shape
+        coarse = Normalized(nn.Conv2d(3, 2, 32, stride=32, padding=16), (0.0,) * 3, (1.0,) * 3, divisor=1)
+        assert predict(coarse, photo(*size)).shape == size
+
+
+def test_the_bands_of_a_plain_model_are_those_that_a_convolution_takes():
     grey, four = seeded(nn.Sequential(nn.Conv2d(1, 2, 1))), seeded(nn.Conv2d(4, 2, 1))
     picture = photo(8, 8)
     assert np.array_equal(predict(grey, picture[..., 0]), predict(grey, picture[..., :1]))

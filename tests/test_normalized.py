@@ -324,3 +324,12 @@ def test_it_is_shown_with_its_statistics():
     text = repr(model())
     assert "mean=[0.2, 0.5, 0.7]" in text and "tile=(24, 32)" in text and "window=flat" in text
     assert environment  # keeps the import that sets up the data folder
+
+
+def test_whole_numbers_and_statistics_that_are_not_finite_are_refused():
+    model = Normalized(nn.Conv2d(3, 2, 1), MEAN, STD)
+    with pytest.raises(TypeError, match="the image is torch.uint8, but floats in 0..1 are wanted: divide it by 255"):
+        model(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+    for mean, std in (([float("nan")] * 3, STD), (MEAN, [float("inf")] * 3)):
+        with pytest.raises(ValueError, match="must be finite"):
+            Normalized(nn.Conv2d(3, 2, 1), mean, std)

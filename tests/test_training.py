@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 import weakref
 from pathlib import Path
 
@@ -259,6 +260,16 @@ def test_it_learns_and_gives_the_model_back_as_it_came(tmp_path):
         assert copied.dtype == torch.float32
         rows = list(csv.DictReader((tmp_path / precision / "history.csv").open()))
         assert [float(row["miou"]) for row in rows] == [row["miou"] for row in history]
+
+
+def test_a_softmax_inside_the_model_is_told_of():
+    train_loader, _ = loaders()
+    for model, told in ((nn.Sequential(small_model(), nn.Softmax(1)), True), (small_model(), False)):
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            fit(model, train_loader, loss=cross_entropy, optimizer=sgd(model), steps=3, precision="fp32")
+        words = [str(w.message) for w in seen if "returns probabilities, which add up to 1" in str(w.message)]
+        assert len(words) == told
 
 
 @pytest.mark.on_the_gpu

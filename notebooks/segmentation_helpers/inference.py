@@ -5,6 +5,8 @@ Images lie in 0..1; a network that wants them normalised does so itself, see Nor
 
 import contextlib
 import math
+import os
+import warnings
 from collections.abc import Mapping
 
 import cv2
@@ -24,13 +26,18 @@ def forward_padded(model, image, divisor=None):
     image (B, bands, H, W) float in 0..1 -> logits (B, C, H, W) float32. Right and bottom are padded with copies of the last
     pixel to multiples of `divisor` (default: what the network's Normalized says, else 32); coarser logits are resized
     bilinearly to the padded size, then cropped. Takes "out" of the dictionary that torchvision's models return. Raises
-    TypeError if the model returns something else than logits.
+    TypeError if the model returns something else than logits, and ValueError where these are NaN or infinite.
     """
     height, width = image.shape[-2:]
     divisor = divisor or input_spec(model).divisor
     padding = (0, -width % divisor, 0, -height % divisor)  # left, right, top, bottom
     padded = F.pad(image, padding, mode="replicate") if any(padding) else image
-    logits = _logits(model(padded), batch=len(image)).float()
+    logits = _logits(model(padded), padded).float()
+    if not math.isfinite(logits.amax().item()):  # NaN wherever there is one
+        raise ValueError(
+            "the model's logits are NaN or infinite: its weights are no longer finite, or numbers overflowed in half "
+            "precision (then use float32 or bfloat16)"
+        )
     if logits.shape[-2:] != padded.shape[-2:]:
         logits = F.interpolate(logits, size=padded.shape[-2:], mode="bilinear", align_corners=False)
     return logits[..., :height, :width]
@@ -41,6 +48,16 @@ def class_ids(logits):
     if logits.shape[1] == 1:
         return (logits[:, 0] > 0).long()
     return logits.max(1).indices  # faster than argmax on a CPU
+
+
+def warn_of_probabilities(lowest, highest) -> None:
+    """For one-channel outputs, by their range over a picture or more: a sigmoid inside makes all of them positive."""
+    if 0 <= lowest <= highest <= 1:
+        warnings.warn(
+            f"The model's one channel holds values from {lowest:.2f} to {highest:.2f}, which look like probabilities, but logits "
+            "are wanted, class 1 where they are positive: take the sigmoid out of the model (activation=None in smp).",
+            stacklevel=3,
+        )
 
 
 def predict(model, image, *, tile=None, stride=None, window=None, flip=False, return_logits=False):
@@ -72,7 +89,7 @@ def predict(model, image, *, tile=None, stride=None, window=None, flip=False, re
         )
     require_no_attributes(model)
     spec = input_spec(model)
-    image = _checked_image(image, spec.bands or _first_bands(model))
+    image = _checked_image(image, spec.bands or _bands(model, image))
     height, width = image.shape[:2]
     if window not in (None, "smooth", "flat"):
         raise ValueError(f'window is {window!r}, but it must be "smooth" or "flat"')
@@ -86,7 +103,7 @@ def predict(model, image, *, tile=None, stride=None, window=None, flip=False, re
     if stride[0] > tile[0] or stride[1] > tile[1]:
         raise ValueError(f"stride {tuple(stride)} is larger than tile {tile}: pixels would be skipped")
 
-    result = None
+    result, lowest, highest = None, math.inf, -math.inf
     with eval_mode(model), torch.inference_mode():
         forward = _forward_of(model, spec, flip)
         finished = _finished_rows(forward, image, tile, stride, window or "smooth")
@@ -100,9 +117,12 @@ def predict(model, image, *, tile=None, stride=None, window=None, flip=False, re
                 with torch.inference_mode(False):  # an ordinary tensor, which the caller may change in place
                     size = (classes, height, width) if return_logits else (height, width)
                     result = torch.empty(size, dtype=torch.float32 if return_logits else torch.uint8)
+            if classes == 1 and not return_logits:
+                lowest, highest = min(lowest, logits.amin().item()), max(highest, logits.amax().item())
             if not return_logits:
                 logits = class_ids(logits[None])[0]
             result[..., top : top + rows, :] = logits
+    warn_of_probabilities(lowest, highest)
     return result if return_logits else result.numpy()
 
 
@@ -161,9 +181,14 @@ def _predict_each(model, images, **options):
     return torch.stack(results) if options["return_logits"] else np.stack(results)
 
 
-def _first_bands(model):
-    """The bands that a model without a Normalized takes: those of its first convolution, else three."""
-    return next((layer.in_channels for layer in model.modules() if isinstance(layer, torch.nn.Conv2d)), 3)
+def _bands(model, image):
+    """The bands that a model without a Normalized takes: three, or else the image's, where a convolution takes as many.
+
+    Which convolution is the first, its modules do not say: a decoder may stand before the encoder.
+    """
+    taken = [layer.in_channels for layer in model.modules() if isinstance(layer, torch.nn.Conv2d)] or [3]
+    there = len(image.getbands()) if isinstance(image, Image.Image) else (*np.shape(image), 1, 1, 1)[2]
+    return 3 if 3 in taken else there if there in taken else taken[0]
 
 
 def _scaled(image, scale):
@@ -221,27 +246,54 @@ def eval_mode(model):
             module.training = True
 
 
-def _logits(output, batch):
+def _logits(output, image):
     if isinstance(output, Mapping):
         if "out" not in output:
             raise TypeError(f'the model returned a dictionary of {sorted(output)}, but its logits must be under "out"')
         output = output["out"]
     if not torch.is_tensor(output):
         raise TypeError(f"the model returned a {type(output).__name__}, but a tensor of logits (B, C, h, w) is wanted")
-    if output.ndim != 4 or len(output) != batch or not output.is_floating_point():
+    if output.ndim != 4 or len(output) != len(image) or not output.is_floating_point():
         raise TypeError(
             f"the model returned {output.dtype} of shape {tuple(output.shape)}, but floating-point logits "
-            f"({batch}, C, h, w) are wanted: no argmax and no squeeze inside the model"
+            f"({len(image)}, C, h, w) are wanted: no argmax and no squeeze inside the model"
+        )
+    (height, width), (h, w) = image.shape[-2:], output.shape[-2:]
+    if abs(h * width - w * height) > max(height, width):  # another shape, by more than rounding
+        raise TypeError(
+            f"the model returned {tuple(output.shape)} for an image of {height} x {width} pixels, but logits "
+            f"({len(image)}, C, h, w) of its shape are wanted, the channels before height and width"
         )
     return output
 
 
+def _upright(image, bands):
+    """A PIL image turned by its EXIF tag, as grey or RGB where the model takes one band or three: what read_image gives."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("P", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+    if bands not in (1, 3):
+        return image
+    if image.mode in ("LA", "RGBA", "La", "RGBa"):
+        if image.getchannel("A" if image.mode[-1] == "A" else "a").getextrema()[0] < 255:
+            raise ValueError(
+                "image is transparent in places, and nobody can say what is seen there: give it without alpha, as "
+                'image.convert("RGB")'
+            )
+        image = image.convert("L" if image.mode[0] == "L" else "RGB")
+    elif image.mode in ("1", "CMYK", "YCbCr", "HSV"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    elif image.mode == "LAB":
+        raise TypeError("image has the mode LAB, which Pillow cannot convert: save it as RGB")
+    if (image.mode, bands) in (("L", 3), ("RGB", 1)):
+        image = image.convert("RGB" if bands == 3 else "L")
+    return image
+
+
 def _checked_image(image, bands):
-    if isinstance(image, Image.Image):
-        image = ImageOps.exif_transpose(image)
-        if image.mode in ("P", "CMYK", "YCbCr", "1") and bands == 3:
-            image = image.convert("RGB")
-    image = np.asarray(image)
+    if isinstance(image, (str, os.PathLike)):
+        raise TypeError(f"image is the name {str(image)!r}, but pixels are wanted: predict(model, read_image(name))")
+    image = np.asarray(_upright(image, bands) if isinstance(image, Image.Image) else image)
     if image.ndim == 2 and bands == 1:
         image = image[..., None]
     if image.ndim != 3 or image.shape[2] != bands:

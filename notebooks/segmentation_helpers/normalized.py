@@ -49,6 +49,8 @@ class Normalized(nn.Module):
         if input_spec(network).bands is not None:
             raise ValueError(f"{type(network).__name__} normalises its images already: wrap the network inside it")
         mean, std = _statistics(mean, "mean"), _statistics(std, "std")
+        if not (torch.isfinite(mean).all() and torch.isfinite(std).all()):
+            raise ValueError(f"mean {mean.flatten().tolist()} and std {std.flatten().tolist()} must be finite")
         if len(mean) != len(std) or mean.min() < 0 or mean.max() > 1 or std.max() > 1 or std.min() <= 0:
             raise ValueError(
                 f"mean {mean.flatten().tolist()} and std {std.flatten().tolist()} must be one number each per band on "
@@ -78,6 +80,8 @@ class Normalized(nn.Module):
         """The image as the network takes it, in the precision of the network's parameters."""
         if not torch.jit.is_tracing() and image.shape[1] != len(self.mean):
             raise ValueError(f"the image has {image.shape[1]} bands, but the network is made for {len(self.mean)}")
+        if not image.is_floating_point():
+            raise TypeError(f"the image is {image.dtype}, but floats in 0..1 are wanted: divide it by 255")
         image = (image - self.mean) / self.std
         dtype = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), image.dtype)
         return image.to(dtype)

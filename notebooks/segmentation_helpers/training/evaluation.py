@@ -1,12 +1,13 @@
 """Score a model over a data set."""
 
+import math
 import warnings
 
 import torch
 from accelerate.state import PartialState
 from accelerate.utils import reduce
 
-from ..inference import class_ids, eval_mode, forward_padded
+from ..inference import class_ids, eval_mode, forward_padded, warn_of_probabilities
 from ..metrics import ConfusionMatrix
 from ..normalized import check_unit_range, input_spec, require_no_attributes
 from .order import loader_like
@@ -20,15 +21,16 @@ def evaluate(model, loader, *, precision="fp32", ignore_index=255) -> ConfusionM
 
     Images (B, bands, H, W) lie in 0..1, masks (B, H, W) hold class ids. Images are padded to what the network needs and
     logits cut back, so padding is never scored. One-channel logits are binary. In several processes each takes its share
-    of the batches and all end with the sum. Warns where the truth of more than one picture is a single class and void.
-    Raises ValueError for images outside 0..1 and for a loader without pictures, TrainingError for what does not fit.
+    of the batches and all end with the sum. Warns where the truth of more than one picture is a single class and void, and
+    where one-channel logits look like probabilities. Raises ValueError for images outside 0..1, for logits that are not
+    finite and for a loader without pictures, TrainingError for what does not fit.
     """
     require_no_attributes(model)
     require_batches(loader, "the loader")
     everyone, divisor = PartialState(), input_spec(model).divisor
     device = next(model.parameters()).device
     batches = list(loader.batch_sampler)[everyone.process_index :: everyone.num_processes]
-    confusion, shape = None, ()
+    confusion, shape, lowest, highest = None, (), math.inf, -math.inf
     with eval_mode(model), in_words("while evaluating", lambda: shape):
         for batch in loader_like(loader, batches):
             image, mask = check_batch(batch)
@@ -39,10 +41,13 @@ def evaluate(model, loader, *, precision="fp32", ignore_index=255) -> ConfusionM
                 logits = forward_padded(model, image.to(device, memory_format=torch.channels_last), divisor)
             check_outputs(logits, check_masks(mask))
             confusion = confusion or ConfusionMatrix(max(2, logits.shape[1]), ignore_index)
+            if logits.shape[1] == 1:
+                lowest, highest = min(lowest, logits.amin().item()), max(highest, logits.amax().item())
             confusion.update(class_ids(logits), mask.to(device))
     if everyone.num_processes > 1:
         confusion = _sum_over_processes(confusion, everyone, ignore_index)
     _warn_of_one_class(confusion, len(loader.dataset))
+    warn_of_probabilities(lowest, highest)
     return confusion
 
 

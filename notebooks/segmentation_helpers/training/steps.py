@@ -27,7 +27,7 @@ from .files import (
 from .identity import checksum
 from .order import epoch_seed, get_rng, set_epoch, set_rng
 from .process import autocast, share_buffers
-from .words import check_batch, check_outputs
+from .words import check_batch, check_outputs, warn_of_softmax
 
 OVERFLOWS = 25  # steps in a row that fp16 may skip
 
@@ -119,6 +119,8 @@ class Trainer:
         output = convert_to_fp32(output)
         if first:
             check_outputs(output, mask)
+            if not state["step"]:
+                warn_of_softmax(output)
         if labelled:
             loss = self.loss(output, mask.to(device, non_blocking=True)) * share
         else:  # nothing but void: every process still takes the step

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import re
+import warnings
 
 import torch
 
@@ -61,6 +62,24 @@ def check_outputs(output, mask) -> None:
             f"A mask holds class {wrong}, but the model has {output.shape[1]} output{'s' * (output.shape[1] > 1)}, for the "
             f"classes 0 to {classes - 1}: build it for as many classes as the data set has, or map that class to "
             f"{IGNORE_INDEX}, void."
+        )
+
+
+def warn_of_softmax(output) -> None:
+    """For the first outputs of a training: what lies in 0..1 and adds up to 1 is no logits, and cross entropy takes its own
+    softmax of it, so that little is learned."""
+    while isinstance(output, (tuple, list)) and output:
+        output = output[0]
+    if isinstance(output, dict):
+        output = output.get("out")
+    if not torch.is_tensor(output) or output.ndim != 4 or not output.is_floating_point():
+        return
+    output = output.detach().float()
+    if output.shape[1] > 1 and output.amin() >= 0 and (output.sum(1) - 1).abs().amax() < 1e-2:
+        warnings.warn(
+            "The model returns probabilities, which add up to 1 in every pixel, but logits are wanted: take the softmax out of "
+            "the model (activation=None in smp); cross entropy takes it itself.",
+            stacklevel=5,
         )
 
 
