@@ -89,18 +89,17 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
     with synchronised_norms(accelerator, model):
         trainer = Trainer(accelerator, model, loader, loss, optimizer, scheduler, run_dir=run_dir, described=described,
                           initial=now, ema=ema, precision=precision)  # fmt: skip
-        if saved is None:
-            trainer.save_checkpoint()
-        else:
-            trainer.restore(saved)
-            accelerator.print(
-                f"Going on after step {trainer.state['step']} of {total}, from {environment.shown(run_dir)}."
-            )
-        if valid_loader is not None:
-            _try_validation(trainer.scored, valid_loader, precision)
+        where = lambda: f"at step {trainer.state['step'] + 1}", lambda: trainer.shape, lambda: kept(run_dir)
         try:
-            where = lambda: f"at step {trainer.state['step'] + 1}", lambda: trainer.shape, lambda: kept(run_dir)
             with Interrupt() as interrupt, in_words(*where):
+                if saved is None:
+                    trainer.save_checkpoint()
+                else:
+                    trainer.restore(saved)
+                    accelerator.print(f"Going on after step {trainer.state['step']} of {total}, from "
+                                      f"{environment.shown(run_dir)}.")  # fmt: skip
+                if valid_loader is not None:
+                    _try_validation(trainer.scored, valid_loader, precision)
                 _train(trainer, valid_loader, total, evaluate_every, 60 * checkpoint_minutes, interrupt)
         except BaseException:
             trainer.leave()
@@ -113,7 +112,7 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
 def _train(trainer, valid_loader, total, evaluate_every, checkpoint_seconds, interrupt):
     """Epochs until `total` steps are taken: train, write a checkpoint, evaluate; then the weights."""
     state, first = trainer.state, True
-    while state["step"] < total or state["row"] is not None:
+    while state["step"] < total or state["begun"] is not None or state["row"] is not None:
         if state["row"] is None:
             trainer.train_one_epoch(total, checkpoint_seconds, interrupt)
             trainer.save_checkpoint()

@@ -46,6 +46,25 @@ def check_masks(mask) -> torch.Tensor:
     return mask
 
 
+def check_loss(loss) -> torch.Tensor:
+    """A loss that backward() can start from. Raises TrainingError in words."""
+    if not torch.is_tensor(loss):
+        raise TrainingError(
+            f"The loss must return a tensor, but it returns a {type(loss).__name__}: leave out .item() and float()."
+        )
+    if loss.ndim:
+        raise TrainingError(
+            f"The loss must be a single number, but it has the shape {tuple(loss.shape)}: end it with .mean(), or give "
+            'torch\'s losses reduction="mean".'
+        )
+    if not loss.requires_grad:
+        raise TrainingError(
+            "The loss does not depend on any weight that trains: compute it from the model's output without argmax, detach or "
+            "no_grad, and set requires_grad for what is to be trained."
+        )
+    return loss
+
+
 def check_outputs(output, mask) -> None:
     """Raise TrainingError where a mask holds a class that the model has no output for."""
     while isinstance(output, (tuple, list)) and output:
