@@ -36,7 +36,7 @@ class Trainer(Checkpoints):
         self.wrapped = accelerator.prepare(model)  # on the device, distributed
         self.state = {"step": 0, "loss_sum": 0.0, "counted": 0, "skipped": 0, "seconds": 0.0, "history": [], "rngs": None,
                       "row": None, "begun": None}  # fmt: skip
-        self.shape, self.written, self.saved_step, self.ending = (), 0, None, False
+        self.quiet, self.shape, self.written, self.saved_step, self.ending = False, (), 0, None, False
         self.loss_sum, self.rng, self.buffers = None, None, Buffers(model)
         self.unfinished = None  # "forward" or "update" while a step is taken: what is to be undone if it fails there
         self.seen = (
@@ -67,7 +67,7 @@ class Trainer(Checkpoints):
             layer.training = False
         self.loss_sum = torch.tensor(state["loss_sum"], dtype=torch.float32, device=self.accelerator.device)
         self.rng, begun, earlier = get_rng(), time.perf_counter(), state["seconds"]
-        saved_at, shown = begun, self.accelerator.is_main_process
+        saved_at, shown = begun, self.accelerator.is_main_process and not self.quiet
         with environment.progress_bar(shown, total=here, initial=done, desc=f"epoch {epoch + 1}") as progress:
             for index, batch in enumerate(iterator, done + 1):
                 self.train_step(*check_batch(batch), first=index == 1)
@@ -104,7 +104,7 @@ class Trainer(Checkpoints):
         output = convert_to_fp32(output)
         if first:
             check_outputs(output, mask)
-            if not state["step"]:
+            if not state["step"] and not self.quiet:
                 warn_of_softmax(output)
         if labelled:
             loss = check_loss(self.loss(output, mask.to(device, non_blocking=True))) * share
@@ -158,7 +158,8 @@ class Trainer(Checkpoints):
 
     @property
     def epoch(self):
-        return len(self.state["history"]) + (self.state["row"] is None)
+        """The number of the epoch that is trained or was trained last."""
+        return len(self.state["history"]) + (self.state["begun"] is not None or self.state["row"] is not None)
 
     def check_finite(self):
         if not torch.isfinite(self.loss_sum):
@@ -186,7 +187,7 @@ class Trainer(Checkpoints):
     def warn_of_one_class(self):
         """255 is void: of masks that hold 0 and 255 alone a network learns class 0 everywhere."""
         lowest, highest, void = self.seen
-        if lowest == highest and void and not self.state["history"]:
+        if lowest == highest and void and not self.state["history"] and not self.quiet:
             warnings.warn(
                 f"All labelled pixels of the first epoch are class {lowest}, the others void ({IGNORE_INDEX}): there is nothing "
                 f"to tell apart. If {IGNORE_INDEX} stands for a class in your masks, say so: mapping={{0: 0, 255: 1}}.",
