@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import torch
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from .. import environment
 from ..normalized import require_no_attributes
-from .evaluation import evaluate
+from .evaluation import evaluate, score
 from .files import WEIGHTS, keep_aside, kept, load_weights, read_checkpoint, read_plan
 from .identity import checksum, describe, differences, goes_on, left_by
 from .order import EpochBatches, first_batch, get_rng, loader_like, set_rng
@@ -60,6 +61,9 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
         raise ValueError("give either epochs or steps")
     require_no_attributes(model)
     require_batches(train_loader, "train_loader")
+    if isinstance(scheduler, ReduceLROnPlateau) and scheduler.mode == "max" and valid_loader is None:
+        raise ValueError('ReduceLROnPlateau(mode="max") watches the validation mIoU: give fit a valid_loader, or use mode="min", '
+                         "which watches the training loss.")  # fmt: skip
     run_dir = Path(run_dir) if run_dir is not None else None
     saved, plan = read_checkpoint(run_dir), read_plan(run_dir)
     precision = precision or (saved or {}).get("settings", plan).get("precision") or environment.best_precision()
@@ -133,5 +137,5 @@ def _try_validation(model, loader, precision):
     """Evaluate one batch, so that what fails there fails before the training and not after it."""
     require_batches(loader, "valid_loader")
     rng = get_rng()
-    evaluate(model, first_batch(loader), precision=precision)
+    score(model, first_batch(loader), precision)  # without the warnings: one batch says nothing about the data set
     set_rng(rng)
