@@ -64,7 +64,8 @@ def _warn_of_one_class(confusion, pictures):
     if confusion.void and len(present) == 1 and pictures > 1:
         warnings.warn(
             f"The truth of all {pictures} pictures is class {present[0]} and void ({confusion.ignore_index}), so this score says "
-            f"nothing. If {confusion.ignore_index} stands for a class in your masks, say so: mapping={{0: 0, {confusion.ignore_index}: 1}}.",
+            f"nothing. If {confusion.ignore_index} stands for a class in your masks, say so: "
+            f"mapping={{0: 0, {confusion.ignore_index}: 1}}.",
             stacklevel=3,
         )
 
