@@ -65,7 +65,7 @@ def run_one(listed, name, row, seed, results, runs):
     result = {
         "row": row, "settings": settings, "seed": seed, "dataset": listed.DATASET, "scores": scores,
         "parameters": sum(p.numel() for p in model.parameters()), "epochs": len(history), "steps": history[-1]["step"],
-        "train_seconds": round(sum(line["seconds"] for line in history), 1), "loss": round(history[-1]["loss"], 4),
+        "train_seconds": round(sum(line["seconds"] for line in history), 1), "loss": history[-1]["loss"],
         "device": environment.processor(), "versions": environment.versions(), "command": f"make compare LIST={name}",
     }  # fmt: skip
     results.mkdir(parents=True, exist_ok=True)
