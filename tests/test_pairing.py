@@ -21,7 +21,8 @@ def write(root, *patterns, names=("0", "1", "2", "3")):
             array = np.full((8, 8), number % 3, np.uint8)
             array[0, 0] = (number + 1) % 3
             picture = patterns.index(pattern) == 0
-            Image.fromarray(np.dstack([array * 50] * 3) if picture else array).save(path)
+            options = {"optimize": False} if path.suffix == ".gif" else {}  # else Pillow's GIFs number the ids anew
+            Image.fromarray(np.dstack([array * 50] * 3) if picture else array).save(path, **options)
     return root
 
 

@@ -181,7 +181,7 @@ def _decoder(mapping, threshold, masks, classes):
     rows = tuple(mapping.items()) if mapping else None
     if rows and isinstance(rows[0][0], tuple):
         return functools.partial(read_colour_mask, mapping=rows)
-    grey = True if rows else void_or_class(masks, len(classes))
+    grey = void_or_class(masks, rows, len(classes))
     return functools.partial(read_index_mask, mapping=rows, num_classes=len(classes), grey_colours=grey)
 
 

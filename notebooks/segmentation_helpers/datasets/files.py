@@ -13,7 +13,7 @@ from PIL import Image
 
 from .errors import DatasetError
 from .raw import ORIENTATION, Raw, upright
-from .tiff import glance_tiff, load_tiff
+from .tiff import glance_tiff, indexed_tiff, load_tiff
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm", ".pbm", ".pnm",
                   ".jp2"}  # fmt: skip
@@ -57,6 +57,15 @@ def glance(path: Path) -> tuple[int, int, int]:
         orientation = image.getexif().get(ORIENTATION, 1) if tagged else 1
         bands = 1 if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16") else 3
         return bands, 16 if deep else 32 if image.mode in ("I", "F") else 8, orientation
+
+
+def has_palette_or_bits(path: Path) -> bool:
+    """Whether the pixels of a readable file are indices into a palette, or one bit each, by its header alone."""
+    with path.open("rb") as file:
+        if file.read(2) in (b"II", b"MM"):
+            return indexed_tiff(path)
+    with Image.open(path) as image:
+        return image.mode in ("P", "1")
 
 
 def _pillow(path: Path) -> Raw:

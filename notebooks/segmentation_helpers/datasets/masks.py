@@ -111,10 +111,10 @@ def _example(pixels, num_classes):
     return f"mapping={ ({tuple(colour): place for place, colour in enumerate(found)}) }"
 
 
-def stored_ids(path: Path) -> tuple[np.ndarray | None, int]:
-    """The ids of a mask as they are stored, (H, W), None where it holds colours; and its bands. Raises DatasetError."""
+def stored_ids(path: Path) -> tuple[np.ndarray | None, Raw]:
+    """The ids of a mask as they are stored, (H, W), None where it holds colours; and the file. Raises DatasetError."""
     raw = _mask(path)
-    return _ids_or_colours(raw, path)[0], raw.bands
+    return _ids_or_colours(raw, path)[0], raw
 
 
 def _mask(path, lossy=False) -> Raw:

@@ -52,6 +52,12 @@ def glance_tiff(path: Path) -> tuple[int, int, int]:
         return bands, page.bitspersample, page.tags[ORIENTATION].value if ORIENTATION in page.tags else 1
 
 
+def indexed_tiff(path: Path) -> bool:
+    """Whether the pixels are indices into a palette, or one bit each."""
+    with tifffile.TiffFile(path) as tiff:
+        return tiff.pages[0].photometric.name == "PALETTE" or tiff.pages[0].bitspersample == 1
+
+
 def load_stack(path: Path) -> tuple[np.ndarray | None, bool]:
     """All pages of a file as (pages, H, W), or as the (H, W, bands) that its description says; None if they differ.
 
