@@ -86,13 +86,13 @@ def _pillow(path: Path) -> Raw:
             raw.palette[: len(colours)] = colours
             raw.pixels = np.asarray(image)
         else:
-            if "transparency" in image.info and image.mode in ("L", "RGB"):  # one colour stands for transparent
-                image = image.convert("LA" if image.mode == "L" else "RGBA")
-            elif image.mode not in ("1", "L", "LA", "RGB", "RGBA", "I", "F") and not image.mode.startswith("I;16"):
+            if image.mode not in ("1", "L", "LA", "RGB", "RGBA", "I", "F") and not image.mode.startswith("I;16"):
                 image = image.convert({"La": "LA", "PA": "RGBA", "RGBa": "RGBA"}.get(image.mode, "RGB"))
             raw.pixels, raw.alpha = np.asarray(image), image.mode in ("LA", "RGBA")
             if stored in GREY_STEPS:
-                raw.pixels, raw.white = _unstretched(raw.pixels, GREY_STEPS[stored])
+                raw.pixels, raw.white = raw.pixels // GREY_STEPS[stored], 255 // GREY_STEPS[stored]
+        if raw.palette is None and not raw.alpha and isinstance(image.info.get("transparency"), (int, tuple)):
+            _add_alpha(raw, image.info["transparency"])
     raw.pixels = upright(raw.pixels, raw.orientation)
     if not raw.pixels.dtype.isnative:
         raw.pixels = raw.pixels.astype(raw.pixels.dtype.newbyteorder("="))
@@ -106,11 +106,14 @@ def _png_of_16_bits(image, path, stored):
     return pixels[..., {"LA;16B": [0, 3], "RGB;16B": [2, 1, 0], "RGBA;16B": [2, 1, 0, 3]}[stored]]
 
 
-def _unstretched(pixels, step):
-    """Grey levels as they are in the file, and its white; transparency, if any, stays as it is."""
-    if pixels.ndim == 2:
-        return pixels // step, 255 // step
-    return np.stack([pixels[..., 0] // step, np.minimum(pixels[..., 1], 255 // step)], -1), 255 // step
+def _add_alpha(raw, clear):
+    """One grey level or colour that stands for transparent, as a band of alpha."""
+    if raw.pixels.dtype == bool:
+        raw.pixels, raw.white = raw.pixels.astype(np.uint8), 1
+    pixels = raw.pixels.reshape(*raw.pixels.shape[:2], -1)
+    there = (pixels == np.bitwise_and(clear, raw.largest)).all(-1, keepdims=True)
+    raw.pixels = np.concatenate([pixels, np.where(there, 0, raw.largest).astype(pixels.dtype)], -1)
+    raw.alpha = True
 
 
 def _lossy(image, path):

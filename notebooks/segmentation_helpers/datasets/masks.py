@@ -136,7 +136,7 @@ def _ids_or_colours(raw, path):
     if bands > 4:
         raise DatasetError(f"{path} has {bands} bands, but a mask has one: export the band of ids.")
     if bands in (2, 4):
-        _check_alpha(pixels, path)
+        _check_alpha(raw, path)
         pixels = pixels[..., :-1]
     if pixels.ndim == 2:
         return pixels, None
@@ -146,9 +146,14 @@ def _ids_or_colours(raw, path):
     return None, pixels
 
 
-def _check_alpha(pixels, path):
-    """Refuse a mask whose alpha channel tells pixels of one colour apart: it would be dropped."""
-    alpha = pixels[..., -1]
+def _check_alpha(raw, path):
+    """Refuse a mask whose last band may not be dropped: it is no alpha channel, or tells pixels of one colour apart."""
+    pixels, alpha = raw.pixels, raw.pixels[..., -1]
+    if not raw.alpha and (alpha != raw.opaque).any():
+        raise DatasetError(
+            f"{path} has {raw.bands} bands and calls none of them alpha, but a mask has one: save the band of ids. Of one band "
+            "per class, argmax makes ids: np.argmax(bands, axis=-1).astype(np.uint8)."
+        )
     if (alpha == alpha.flat[0]).all():
         return
     colours = pixels[..., :-1].reshape(-1, pixels.shape[2] - 1)
@@ -174,21 +179,19 @@ def _colours_of(raw, path):
     pixels = raw.pixels
     if raw.palette is not None:
         pixels = raw.palette[pixels]
-    elif raw.bands == 1:
+    elif raw.bands in (2, 4):
+        _check_alpha(raw, path)
+        pixels = pixels[..., :-1]
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        pixels = pixels.reshape(*pixels.shape[:2], 1).repeat(3, 2)
         if pixels.dtype == bool or raw.white is not None:
             pixels = (pixels.astype(np.int64) * 255 // raw.largest).astype(np.uint8)
-        pixels = pixels[..., None].repeat(3, 2)
     if pixels.dtype != np.uint8:
         raise DatasetError(
             f"{path} holds {pixels.dtype} values, but the mapping names colours of 8 bits. Map its values, "
             f"mapping={{{pixels.flat[0]:g}: 0, ...}}, or export the mask with 8 bits."
         )
-    if pixels.shape[2] == 2:
-        _check_alpha(pixels, path)
-        return pixels[..., :1].repeat(3, 2)
-    if pixels.shape[2] == 4:
-        _check_alpha(pixels, path)
-    elif pixels.shape[2] != 3:
+    if raw.palette is None and pixels.shape[2] != 3:
         raise DatasetError(f"{path} has {pixels.shape[2]} bands, but the mapping names colours of three.")
     return pixels[..., :3]
 

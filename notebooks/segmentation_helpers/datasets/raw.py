@@ -25,6 +25,11 @@ class Raw:
         return 1 if self.pixels.ndim == 2 else self.pixels.shape[2]
 
     @property
+    def opaque(self) -> float:
+        """The value of an alpha channel where nothing is transparent."""
+        return 255 if self.palette is not None else 1.0 if self.pixels.dtype.kind == "f" else self.largest
+
+    @property
     def largest(self) -> int:
         """The value of white for whole numbers."""
         return self.white or (1 if self.pixels.dtype == bool else int(np.iinfo(self.pixels.dtype).max))

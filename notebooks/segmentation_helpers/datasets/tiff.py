@@ -26,13 +26,12 @@ def load_tiff(path: Path) -> Raw:
             with Image.open(path) as image:  # turned already
                 raw.pixels = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
             return raw
-        pixels, finished = _pixels(path, page, raw.orientation)
+        pixels, turned, inverted = _pixels(path, page, raw.orientation)
         if page.bitspersample not in (1, 8, 16, 32, 64):
             raw.white = 2**page.bitspersample - 1
-        if not finished:
-            if kind == "MINISWHITE":
-                pixels = ~pixels if pixels.dtype == bool else (raw.white or np.iinfo(pixels.dtype).max) - pixels
-            pixels = upright(pixels, raw.orientation)
+        if kind == "MINISWHITE" and not inverted:
+            pixels = _inverted(pixels, raw.white, path)
+        pixels = pixels if turned else upright(pixels, raw.orientation)
         raw.pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         raw.alpha = samples in (2, 4) and tuple(page.extrasamples)[-1:] in [(value,) for value in OPAQUE_OR_NOT]
         if kind == "PALETTE":
@@ -89,30 +88,44 @@ def _mode(page):
     return names.get(samples if page.photometric.name == "RGB" or samples == 1 else None, f"{samples} bands")
 
 
+def _inverted(pixels, white, path):
+    """Brightness, where 0 is white."""
+    if pixels.dtype == bool:
+        return ~pixels
+    if pixels.dtype.kind != "f":
+        return (white or np.iinfo(pixels.dtype).max) - pixels
+    if not (pixels.min() >= 0 and pixels.max() <= 1):
+        raise DatasetError(
+            f"{path} says that 0 is white and holds floats from {pixels.min():g} to {pixels.max():g}, so that nobody knows "
+            "what is black: save it with 0 as black (MINISBLACK)."
+        )
+    return 1 - pixels
+
+
 def _pixels(path, page, orientation):
-    """The pixels (H, W) or (H, W, bands), and whether they are turned and inverted already, as Pillow does it."""
+    """The pixels (H, W) or (H, W, bands), whether they are turned already, and whether 0 is made black already."""
     try:
         pixels = page.asarray()
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, NotImplementedError) as error:
         if "imagecodecs" not in str(error) and not isinstance(error, ImportError):
             raise
     else:
         if page.axes == "SYX":
-            return np.moveaxis(pixels, 0, 2), False
+            return np.moveaxis(pixels, 0, 2), False, False
         if page.axes not in ("YX", "YXS"):
             raise DatasetError(
                 f"{path} holds an array of shape {page.shape}, but no picture: save it as pages or bands."
             )
-        return pixels, False
+        return pixels, False, False
     height, width, samples, dtype = page.imagelength, page.imagewidth, page.samplesperpixel, page.dtype
     shape = (height, width, samples) if samples > 1 else (height, width)
-    pixels, turned = _by_pillow(path), shape if orientation < 5 else (width, height, *shape[2:])
+    (pixels, inverted), turned = _by_pillow(path), shape if orientation < 5 else (width, height, *shape[2:])
     if pixels is not None and pixels.shape == turned and pixels.dtype.itemsize == dtype.itemsize:
-        return pixels.astype(pixels.dtype if pixels.dtype == bool else dtype), True
+        return pixels.astype(pixels.dtype if pixels.dtype == bool else dtype), True, inverted
     if samples in (3, 4) and orientation == 1:
         pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
         if pixels is not None and pixels.shape == shape and pixels.dtype == dtype:
-            return pixels[..., [2, 1, 0, 3][:samples]], False
+            return pixels[..., [2, 1, 0, 3][:samples]], False, False
     raise DatasetError(
         f"{path} is compressed by {page.compression.name}, which needs one more package here: pip install imagecodecs, or "
         "save the file without compression."
@@ -120,9 +133,15 @@ def _pixels(path, page, orientation):
 
 
 def _by_pillow(path):
-    """The pixels as Pillow reads them, or None where it does not know the kind."""
+    """The pixels as Pillow reads them, but not stretched, and whether 0 is made black; None where it does not know the kind."""
     try:
         with Image.open(path) as image:
-            return np.asarray(image)
+            stored = image.tile[0][3] if image.tile else ""  # Pillow's name of the pixels on disk: "L;4I" is inverted
+            stored = stored[0] if isinstance(stored, tuple) else stored
+            mode, _, details = str(stored).partition(";")
+            pixels = np.asarray(image)
+            if mode == "L" and details[:1] in ("2", "4"):
+                pixels = pixels // (85 if details[0] == "2" else 17)
+            return pixels, mode in ("1", "L") and "I" in details
     except Image.UnidentifiedImageError:
-        return None
+        return None, False
