@@ -185,6 +185,7 @@ def test_patterns_that_make_no_sense(folder_of_pairs):
         FolderDataset(*folders, mask_pattern="mask.png")
     with pytest.raises(DatasetError, match="give one of them"):
         FolderDataset(*folders, mask_suffix="_m", mask_pattern="{name}.png")
-    with pytest.raises(DatasetError, match=r"both look like \*\{name\}\.jpg"):
-        (folder_of_pairs / "images/q0.jpg").write_bytes((folder_of_pairs / "images/p0.jpg").read_bytes())
-        FolderDataset(*folders, image_pattern="*{name}.jpg")
+    (folder_of_pairs / "images/q_0.jpg").write_bytes((folder_of_pairs / "images/p0.jpg").read_bytes())
+    (folder_of_pairs / "images/r_0.jpg").write_bytes((folder_of_pairs / "images/p0.jpg").read_bytes())
+    with pytest.raises(DatasetError, match=r"both look like \*_\{name\}\.jpg"):
+        FolderDataset(*folders, image_pattern="*_{name}.jpg")
