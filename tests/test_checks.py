@@ -144,6 +144,24 @@ def test_what_has_no_classes_is_refused_in_words(folder_of_pairs):
         check_dataset(Subset(data, []))
 
 
+def test_data_sets_that_do_not_go_together_are_told_of(folder_of_pairs):
+    data, grey = own(folder_of_pairs), own(folder_of_pairs, bands=1)
+    for both in (ConcatDataset([data, grey]), ConcatDataset([Subset(data, [1]), Subset(grey, [2, 3])])):
+        with pytest.raises(
+            DatasetError, match="put together have different bands, 3 and 1: make them with the same bands"
+        ):
+            check_dataset(both)
+        with pytest.raises(DatasetError, match="different bands"):
+            pictures.show_samples(both, [0])
+    other = own(folder_of_pairs, palette=[(9, 9, 9), (255, 0, 0), (0, 0, 255)])
+    with pytest.warns(UserWarning, match="put together have different palettes: .* the colours of the first") as told:
+        found = members(ConcatDataset([data, other, other]))
+    assert len(told) == 1 and told[0].filename == __file__
+    np.testing.assert_array_equal(found.palette, data.palette)
+    quiet(check_dataset, ConcatDataset([data, own(folder_of_pairs, scale=255), own(folder_of_pairs)]))
+    quiet(check_dataset, ConcatDataset([other, Subset(other, [1])]))
+
+
 def test_a_number_of_samples_is_spread_evenly(folder_of_pairs):
     data = own(folder_of_pairs)
     for count, places in ((3, [0, 3, 6]), (1, [0]), (12, range(10)), (np.int64(2), [0, 5])):
