@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from files_of_all_kinds import png, save
 from segmentation_helpers.datasets import DatasetError, read_colour_mask, read_image, read_index_mask
@@ -178,3 +179,156 @@ def test_a_band_that_is_marked_or_opaque_is_dropped(tmp_path, dtype, opaque):
             tmp_path / "m.tif", [CELL.astype(dtype), CELL.astype(dtype) * dtype(opaque)], extrasamples=["unassalpha"]
         )
         np.testing.assert_array_equal(ids(marked), CELL, "the background is transparent")
+
+
+# Compression that may lose something ------------------------------------------------------------------------------------
+
+SIXTY = np.kron(RNG.integers(0, 60, (8, 8)), np.ones((8, 8))).astype(np.uint8)
+KEEPS = [{}, {"num_resolutions": 3}, {"progression": "RPCL"}, {"tile_size": (32, 32)}, {"codeblock_size": (32, 32)},
+         {"quality_layers": [1]}]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", KEEPS)
+def test_jpeg_2000_that_keeps_all_bits_is_read(tmp_path, options):
+    for mask, mapping in ((SIXTY, None), (SIXTY.astype(np.uint16) * 900, tuple((i * 900, i) for i in range(60))),
+                          (np.stack([SIXTY] * 3, -1), None)):  # fmt: skip
+        path = save(mask, tmp_path / "m.jp2", irreversible=False, **options)
+        if "tile_size" not in options or mask.dtype == np.uint8:  # Pillow mixes up tiles of 16 bits
+            np.testing.assert_array_equal(ids(path, 60, mapping), SIXTY)
+
+
+@pytest.mark.parametrize("options", [
+    *({"quality_mode": "rates", "quality_layers": [rate]} for rate in (4, 6, 10, 40)),
+    *({"quality_mode": "dB", "quality_layers": [quality]} for quality in (20, 30, 40, 50)), {"irreversible": True},
+])  # fmt: skip
+@pytest.mark.parametrize("kind", ["many", "few", "colours"])
+def test_jpeg_2000_that_lost_something_is_refused(tmp_path, kind, options):
+    mask = {"many": SIXTY, "few": SIXTY % 3, "colours": np.stack([SIXTY] * 3, -1)}[kind]
+    path = save(mask, tmp_path / "m.jp2", **{"irreversible": False, **options})
+    if np.array_equal(np.array(Image.open(path)), mask) and "irreversible" not in options:
+        pytest.skip("nothing was lost")
+    with pytest.raises(
+        DatasetError, match=r"m\.jp2 is a (possibly )?lossy JPEG 2000: compression (has|may have) changed"
+    ):
+        ids(path)
+    with pytest.raises(DatasetError, match="lossy JPEG 2000"):
+        read_colour_mask(path, (((0, 0, 0), 0),))
+    assert read_image(path).shape == (64, 64, 3), "as a picture it will do"
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+@pytest.mark.parametrize("quality", [60, 100])
+def test_avif_under_another_name_is_no_mask(tmp_path, suffix, quality):
+    path = tmp_path / f"m.{suffix}"
+    Image.fromarray(SIXTY).save(path, format="AVIF", quality=quality)
+    with pytest.raises(DatasetError, match=rf"m\.{suffix} is a possibly lossy AVIF: compression may have changed.*PNG"):
+        ids(path)
+    np.testing.assert_array_equal(read_threshold_mask(path, 100).shape, SIXTY.shape)
+    assert read_image(path).shape == (64, 64, 3)
+
+
+OPTIONS = {"webp": {"lossless": True}, "gif": {"optimize": False}, "tif": {"compression": "tiff_lzw"}}
+
+
+@pytest.mark.parametrize("suffix", ["png", "gif", "bmp", "tif", "webp", "pgm"])
+def test_formats_that_lose_nothing_are_read(tmp_path, suffix):
+    path = save(np.stack([SIXTY] * 3, -1) if suffix == "webp" else SIXTY, tmp_path / f"m.{suffix}",
+                **OPTIONS.get(suffix, {}))  # fmt: skip
+    np.testing.assert_array_equal(ids(path), SIXTY)
+
+
+# Netpbm ----------------------------------------------------------------------------------------------------------------
+
+ONE_PICTURE = {
+    "P2": (b"P2\n2 1\n3\n1 2\n", [1, 2]), "P2 comments": (b"P2 # a\n2 # b\n1\n3\n# c\n1 # d\n2", [1, 2]),
+    "P5": (b"P5\n2 1\n255\n\x01\x02", [1, 2]), "P5 in one line": (b"P5 2 1 255 \x01\x02", [1, 2]),
+    "P5 CRLF": (b"P5\r\n2 1\r\n255\r\n\x01\x02", [1, 2]), "P5 CRLF at the end alone": (b"P5\n2 1\n# c\n255\r\n\x01\x02", [1, 2]),
+    "P5 that begins with a line end": (b"P5\n2 1\n255\n\n\x02", [10, 2]), "P5 CR": (b"P5\n2 1\n255\r\n\x02", [10, 2]),
+    "P5 and an empty line": (b"P5\n2 1\n255\n\x01\x02\n", [1, 2]), "P5 of 16 bits": (b"P5\n2 1\n300\n\0\x01\0\x02", [1, 2]),
+    "P5 of 16 bits, CRLF": (b"P5\n2 1\n300\r\n\0\x01\0\x02", [1, 2]), "P1": (b"P1\n2 1\n0 1\n", [1, 0]),
+    "P1 close": (b"P1\n2 1\n01", [1, 0]), "P4": (b"P4\n2 1\n\x40", [1, 0]), "P4 CRLF": (b"P4\n2 1\r\n\x40", [1, 0]),
+}  # fmt: skip
+SEVERAL = {
+    "P2 too many": (b"P2\n2 1\n3\n1 2 3 3\n", "4 values are there where 2 should be: it may hold a second picture"),
+    "P2 negative": (b"P2\n3 1\n3\n1 -1 -2\n", "it holds '-1' where a number from 0 to 3 should be"),
+    "P2 two": (b"P2\n2 1\n3\n1 2\nP2\n2 1\n3\n1 2\n", "it holds 'P2' where a number"),
+    "P2 fraction": (b"P2\n2 1\n3\n1 1.5\n", "it holds '1.5' where"),
+    "P2 too few": (b"P2\n2 1\n3\n1\n", "1 values are there where 2"),
+    "P2 too large": (b"P2\n2 1\n3\n1 4\n", "it holds 4, but names 3 as its largest"),
+    "P2 huge": (b"P2\n2 1\n3\n1 99999999999999999999999\n", "names 3 as its largest"),
+    "P5 two": (b"P5\n2 1\n255\n\0\x01P5\n2 1\n255\n\x01\0", "may hold a second picture"),
+    "P5 and more": (b"P5 2 1 255\n\x01\x02trailing", "10 bytes are there where 2 should be"),
+    "P5 short": (b"P5\n2 1\n255\n\x01", "1 bytes are there where 2"), "P5 white": (b"P5\n2 1\n99999\n\x01\x02", "cannot hold"),
+    "P6 two": (b"P6\n1 1\n255\n\0\0\0P6\n1 1\n255\n\0\0\0", "may hold a second picture"),
+    "P1 two": (b"P1\n2 1\n0 1 1\n", "3 values"),
+    "P4 two": (b"P4\n2 1\n\x40P4\n2 1\n\x40", "second picture"), "P1 of 2": (b"P1\n2 1\n0 2\n", "it holds 2, but names 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ONE_PICTURE)
+def test_netpbm_files_are_read_to_the_byte(tmp_path, kind):
+    data, expected = ONE_PICTURE[kind]
+    (tmp_path / "m.pgm").write_bytes(data)
+    assert ids(tmp_path / "m.pgm").tolist() == [expected]
+    white = {"2": 3, "1": 1, "4": 1}.get(kind[1], 300 if "16 bits" in kind else 255)
+    assert (
+        read_image(tmp_path / "m.pgm", bands=1).ravel().tolist() == np.rint(np.array(expected) * 255 / white).tolist()
+    )
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_netpbm_files_that_do_not_hold_one_picture_are_refused(tmp_path, kind):
+    data, words = SEVERAL[kind]
+    (tmp_path / "m.pgm").write_bytes(data)
+    for read in (ids, read_image):
+        with pytest.raises(DatasetError, match=rf"m\.pgm cannot be read \(.*{words}"):
+            read(tmp_path / "m.pgm")
+
+
+# What is no picture ------------------------------------------------------------------------------------------------------
+
+NO_PICTURES = {
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 10\n": r"a pointer of Git LFS.*git lfs pull",
+    b"<html>404</html>": "a web page.*Download", b"\n <!DOCTYPE HTML PUBLIC>": "a web page",
+    b"\xef\xbb\xbf<!doctype html>": "a web page",
+    b"\0\0\0\x18ftypheic\0\0\0\0mif1heic": "a HEIC picture. Convert it", b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic": "a HEIC picture",
+    b"\0\0\0\x18ftypisom\0\0\2\0": "a video", b"\xff\x0a\0\0": "a JPEG XL picture", b"%PDF-1.4": "a PDF",
+    b"8BPS\0\1": "a Photoshop",
+    b"PK\x03\x04\0": "a ZIP archive. Unpack", b"\x1f\x8b\x08": "a packed file", b"\x93NUMPY\x01\0": "a NumPy array",
+    b'<?xml version="1.0"?><svg>': "an SVG drawing", b"<svg xmlns=": "an SVG drawing",
+    b'<?xml version="1.0"?><annotation>': "an XML file",
+    b'{"shapes": []}': "a JSON file", b"": "is empty", b"\0" * 2000: "holds zeros alone", b"\x89HDF\r\n": "an HDF5 file",
+    b"\0" * 128 + b"DICM": "a DICOM file",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("start", NO_PICTURES)
+@pytest.mark.parametrize("name", ["p.png", "p.jpg", "p.tif"])
+def test_what_a_file_is_that_is_no_picture(tmp_path, start, name):
+    (tmp_path / name).write_bytes(start)
+    with pytest.raises(DatasetError, match=rf"p\.\w+ cannot be read: it .*{NO_PICTURES[start]}"):
+        read_image(tmp_path / name)
+    with pytest.raises(DatasetError, match=NO_PICTURES[start]):
+        ids(tmp_path / name)
+
+
+def test_a_folder_named_like_a_picture(tmp_path):
+    (tmp_path / "p.png").mkdir()
+    with pytest.raises(DatasetError, match=r"p\.png cannot be read: it is a folder, not a picture"):
+        read_image(tmp_path / "p.png")
+    (tmp_path / "q.png").write_bytes(b"some words that are no picture")
+    with pytest.raises(DatasetError, match=r"q\.png cannot be read \(.*it is damaged or no picture"):
+        read_image(tmp_path / "q.png")
+
+
+def test_a_compression_that_pillow_lacks_names_the_package(tmp_path):
+    path = tiff(tmp_path / "p.tif", [1, 2, 3, 4], 8, compression=1)
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].tags["Compression"].valueoffset
+    data[place : place + 2] = struct.pack("<H", 50001)  # WebP
+    path.write_bytes(data)
+    with pytest.raises(
+        DatasetError, match=r"p\.tif is compressed by WEBP, which needs one more package here: pip install"
+    ):
+        read_image(path)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from . import jpeg2000
 from .classes import IGNORE_INDEX, STANFORD_CLASSES
 from .errors import DatasetError
 from .files import load
@@ -125,8 +126,11 @@ def _mask(path, lossy=False) -> Raw:
             f"{path} holds {raw.pages} pages or frames, but a mask is one: save the one that is meant, or merge them into "
             "one mask of ids."
         )
+    if raw.kind == "JPEG2000":
+        raw.lossy = jpeg2000.loss(path)
     if raw.lossy and not lossy:
-        raise DatasetError(f"{path} is a {raw.lossy}: compression has changed its values. {JPEG_REMEDY}")
+        has = "may have" if raw.lossy.startswith("possibly") else "has"
+        raise DatasetError(f"{path} is a {raw.lossy}: compression {has} changed its values. {JPEG_REMEDY}")
     return raw
 
 

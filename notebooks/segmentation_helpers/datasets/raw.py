@@ -17,8 +17,9 @@ class Raw:
     alpha: bool = False  # the last band is transparency
     white: int | None = None  # the largest value that the file may hold, where it is not that of the type
     pages: int = 1
-    lossy: str | None = None  # the compression that changed the pixels: "JPEG"
+    lossy: str | None = None  # the compression that changed the pixels, or may have: "JPEG"
     orientation: int = 1
+    kind: str | None = None  # Pillow's name of the format, where Pillow has read it
 
     @property
     def bands(self) -> int:

@@ -10,6 +10,8 @@ from PIL import Image
 from .errors import DatasetError
 from .raw import ORIENTATION, Raw, upright
 
+LOSSLESS = {"NONE", "CCITTRLE", "CCITTFAX3", "CCITTFAX4", "CCIRLEW", "LZW", "ADOBE_DEFLATE", "DEFLATE", "PACKBITS", "LZMA",
+            "ZSTD", "ZSTD_DEPRECATED", "PNG"}  # fmt: skip
 OPAQUE_OR_NOT = (1, 2)  # of the tag ExtraSamples: the last band is alpha
 
 
@@ -26,6 +28,8 @@ def load_tiff(path: Path) -> Raw:
             with Image.open(path) as image:  # turned already
                 raw.pixels = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
             return raw
+        if page.compression.name not in LOSSLESS:
+            raw.lossy = f"possibly lossy {page.compression.name}"
         pixels, turned, inverted = _pixels(path, page, raw.orientation)
         if page.bitspersample not in (1, 8, 16, 32, 64):
             raw.white = 2**page.bitspersample - 1
@@ -119,20 +123,28 @@ def _pixels(path, page, orientation):
         return pixels, False, False
     height, width, samples, dtype = page.imagelength, page.imagewidth, page.samplesperpixel, page.dtype
     shape = (height, width, samples) if samples > 1 else (height, width)
-    (pixels, inverted), turned = _by_pillow(path), shape if orientation < 5 else (width, height, *shape[2:])
+    (pixels, inverted), turned = (
+        _by_pillow(path, page.compression.name),
+        shape if orientation < 5 else (width, height, *shape[2:]),
+    )
     if pixels is not None and pixels.shape == turned and pixels.dtype.itemsize == dtype.itemsize:
         return pixels.astype(pixels.dtype if pixels.dtype == bool else dtype), True, inverted
     if samples in (3, 4) and orientation == 1:
         pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
         if pixels is not None and pixels.shape == shape and pixels.dtype == dtype:
             return pixels[..., [2, 1, 0, 3][:samples]], False, False
+    how = (
+        f"is compressed by {page.compression.name}"
+        if page.compression != 1
+        else f"has {page.bitspersample} bits a value"
+    )
     raise DatasetError(
-        f"{path} is compressed by {page.compression.name}, which needs one more package here: pip install imagecodecs, or "
-        "save the file without compression."
+        f"{path} {how}, which needs one more package here: pip install imagecodecs, or save the file without compression"
+        f"{'' if page.compression != 1 else ' and with 8 or 16 bits'}."
     )
 
 
-def _by_pillow(path):
+def _by_pillow(path, compression):
     """The pixels as Pillow reads them, but not stretched, and whether 0 is made black; None where it does not know the kind."""
     try:
         with Image.open(path) as image:
@@ -145,3 +157,7 @@ def _by_pillow(path):
             return pixels, mode in ("1", "L") and "I" in details
     except Image.UnidentifiedImageError:
         return None, False
+    except OSError:
+        if compression in LOSSLESS:
+            raise
+        return None, False  # Pillow is built without it
