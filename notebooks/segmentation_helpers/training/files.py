@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 
 from .. import environment
+from .digest import in_short
 
 CHECKPOINT, WEIGHTS, HISTORY, METRICS, PLAN = (
     "checkpoint.pt", "model.safetensors", "history.csv", "metrics.json", "plan.json")  # fmt: skip
@@ -135,12 +136,20 @@ def to_csv(history) -> bytes:
 
 
 def as_json(settings):
-    """Settings as JSON gives them back: keys as text, and whatever JSON does not know as text, too."""
+    """Settings as JSON gives them back, the same in every process: sets sorted, and as text whatever JSON does not know."""
+    settings = plain(settings)
     if isinstance(settings, dict):
-        return {str(key): as_json(value) for key, value in settings.items()}
+        return {str(as_json(key)) if isinstance(key, (set, frozenset)) else in_short(key): as_json(value)
+                for key, value in settings.items()}  # fmt: skip
     if isinstance(settings, (list, tuple)):
         return [as_json(value) for value in settings]
-    return json.loads(json.dumps(plain(settings), default=str))
+    if isinstance(settings, (set, frozenset)):
+        return sorted(map(as_json, settings), key=json.dumps)
+    if isinstance(settings, float) and not math.isfinite(settings):
+        return str(settings)  # JSON has no NaN, and NaN is never equal to itself
+    if settings is None or type(settings) in (bool, int, float, str):
+        return settings
+    return in_short(settings)
 
 
 def read_checkpoint(run_dir):
