@@ -2,7 +2,11 @@
 
 import functools
 import itertools
+import os
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -436,3 +440,52 @@ def test_a_loss_that_counts_goes_on_in_the_same_cell(tmp_path, capsys):
     loss.calls = 3
     run(tmp_path, model=model, loss=loss, loader=shuffled(data))
     assert "loss was Counts " in capsys.readouterr().out
+
+
+# Two at once ----------------------------------------------------------------------------------------------------------
+
+SECOND = """
+import sys
+import segmentation_helpers.training.lock as lock
+import training_run
+lock.PATIENCE = 0.1
+training_run.train(sys.argv[1], "fp32", epochs=1)
+"""
+
+
+def test_two_fits_in_one_folder_at_a_time_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("segmentation_helpers.training.lock.PATIENCE", 0.1)
+    errors, path, other = [], os.pathsep.join(sys.path), small_model()
+
+    class Meanwhile(Fails):
+        def __getitem__(self, index):
+            if next(self.read) == 9:
+                with pytest.raises(
+                    TrainingError, match="Another fit is training in .*: wait for it, or choose another"
+                ):
+                    run(tmp_path / "run", model=other)
+                command = [sys.executable, "-c", SECOND, tmp_path / "run"]
+                done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
+                errors.append(done.stderr)
+            return self.data[index]
+
+    run(tmp_path / "run", loader=shuffled(Meanwhile()))
+    assert "TrainingError: Another fit is training in" in errors[0]
+    run(tmp_path / "alone")
+    assert weights_of(tmp_path / "run") == weights_of(tmp_path / "alone")
+    assert not list(tmp_path.glob("*/.lock")) and not list((tmp_path / "run").glob("previous-*"))
+    run(tmp_path / "run", seed=1, epochs=1)  # free again
+    assert (tmp_path / "run/previous-1").is_dir()
+
+
+def test_a_folder_that_was_refused_is_not_left_behind(tmp_path):
+    with pytest.raises(ValueError, match="either epochs or steps"):
+        fit(small_model(), shuffled(), loss=cross_entropy, optimizer=None, run_dir=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_lock_of_a_run_that_was_killed_does_not_matter(tmp_path):
+    (tmp_path / ".lock").touch()
+    begun = time.monotonic()
+    run(tmp_path, epochs=1)
+    assert time.monotonic() - begun < 9 and weights_of(tmp_path)

@@ -9,12 +9,14 @@ from ..normalized import require_no_attributes
 from .evaluation import evaluate
 from .files import WEIGHTS, keep_aside, kept, load_weights, read_checkpoint, read_plan
 from .identity import checksum, describe, differences, goes_on, left_by, remembered
+from .lock import alone_in_its_folder
 from .order import EpochBatches, first_batch, get_rng, loader_like, set_rng
 from .process import Interrupt, make_accelerator, synchronised_norms, table_row
 from .steps import Trainer
 from .words import in_words, require_batches
 
 
+@alone_in_its_folder
 def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None, steps=None, scheduler=None,
         run_dir=None, settings=None, seed=0, precision=None, ema=None, evaluate_every=1, checkpoint_minutes=2.0):  # fmt: skip
     """Train `model` in place; returns the history, one dict per epoch.
