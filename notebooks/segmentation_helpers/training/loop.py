@@ -7,7 +7,7 @@ import torch
 from .. import environment
 from ..normalized import require_no_attributes
 from .evaluation import evaluate
-from .files import WEIGHTS, keep_aside, kept, load_weights, read_checkpoint, read_plan
+from .files import keep_aside, kept, load_finished, read_checkpoint, read_plan
 from .identity import checksum, describe, differences, goes_on, left_by, remembered
 from .lock import alone_in_its_folder
 from .order import EpochBatches, first_batch, get_rng, loader_like, set_rng
@@ -78,11 +78,11 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
     accelerator.wait_for_everyone()  # all have read the checkpoint
     if other:
         if accelerator.is_main_process:
-            keep_aside(run_dir, other, carried_on=now == left_by(saved))
+            keep_aside(run_dir, other, carried_on=now == left_by(saved), steps=(total, total))
         saved = None
     accelerator.wait_for_everyone()
     if saved is not None and saved["finished"] and not longer:
-        load_weights(model, run_dir / WEIGHTS)
+        load_finished(model, saved, run_dir)
         model.to(accelerator.device)
         accelerator.print(f"{environment.shown(run_dir)} holds this run, finished: weights loaded, nothing to train.")
         return saved["history"]
