@@ -19,7 +19,7 @@ from .digest import code_digest
 from .files import TrainingError
 from .order import get_rng, set_rng
 
-LIMIT = 100_000  # settings of a group that are looked at; of longer schedules the code counts, too
+LIMIT = 50_000  # settings of a group that are looked at; of longer schedules the code counts, too
 _left = (
     weakref.WeakKeyDictionary()
 )  # optimizer -> (its scheduler, what both were when a fit began, their state at its end)
