@@ -7,16 +7,18 @@ import torch
 from accelerate.state import PartialState
 from accelerate.utils import reduce
 
+from ..datasets.classes import IGNORE_INDEX
 from ..inference import class_ids, eval_mode, forward_views, warn_of_probabilities
 from ..metrics import ConfusionMatrix
 from ..normalized import check_unit_range, input_spec, require_no_attributes
-from .order import loader_like
+from .order import loader_like, shared_batches
 from .process import autocast
 from .words import check_batch, check_masks, check_outputs, in_words, require_batches
 
 
-@torch.inference_mode()
-def evaluate(model, loader, *, precision="fp32", ignore_index=255, flip=False, scales=(1.0,)) -> ConfusionMatrix:
+def evaluate(
+    model, loader, *, precision="fp32", ignore_index=IGNORE_INDEX, flip=False, scales=(1.0,)
+) -> ConfusionMatrix:
     """The confusion matrix of a model over a DataLoader of (image, mask), each pixel of each picture counted once.
 
     Images (B, bands, H, W) lie in 0..1, masks (B, H, W) hold class ids. Images are padded to what the network needs and
@@ -27,11 +29,20 @@ def evaluate(model, loader, *, precision="fp32", ignore_index=255, flip=False, s
     probabilities. Raises ValueError for images outside 0..1, for logits that are not finite and for a loader without
     pictures, TrainingError for what does not fit.
     """
+    confusion, lowest, highest = score(model, loader, precision, ignore_index, flip, scales)
+    _warn_of_one_class(confusion, len(loader.dataset))
+    warn_of_probabilities(lowest, highest)
+    return confusion
+
+
+@torch.inference_mode()
+def score(model, loader, precision, ignore_index=IGNORE_INDEX, flip=False, scales=(1.0,)):
+    """The confusion matrix, and the range of one-channel logits; warns of nothing."""
     require_no_attributes(model)
     require_batches(loader, "the loader")
     everyone, divisor = PartialState(), input_spec(model).divisor
     device = next(model.parameters()).device
-    batches = list(loader.batch_sampler)[everyone.process_index :: everyone.num_processes]
+    batches = shared_batches(loader, everyone.process_index, everyone.num_processes)
     confusion, shape, lowest, highest = None, (), math.inf, -math.inf
     with eval_mode(model), in_words("while evaluating", lambda: shape):
         for batch in loader_like(loader, batches):
@@ -42,16 +53,14 @@ def evaluate(model, loader, *, precision="fp32", ignore_index=255, flip=False, s
             with autocast(device, precision):
                 image = image.to(device, memory_format=torch.channels_last)
                 logits = forward_views(model, image, divisor, flip=flip, scales=scales)
-            check_outputs(logits, check_masks(mask))
+            check_outputs(logits, check_masks(mask), ignore_index)
             confusion = confusion or ConfusionMatrix(max(2, logits.shape[1]), ignore_index)
             if logits.shape[1] == 1:
                 lowest, highest = min(lowest, logits.amin().item()), max(highest, logits.amax().item())
             confusion.update(class_ids(logits), mask.to(device))
     if everyone.num_processes > 1:
         confusion = _sum_over_processes(confusion, everyone, ignore_index)
-    _warn_of_one_class(confusion, len(loader.dataset))
-    warn_of_probabilities(lowest, highest)
-    return confusion
+    return confusion, lowest, highest
 
 
 def _warn_of_one_class(confusion, pictures):
@@ -60,7 +69,8 @@ def _warn_of_one_class(confusion, pictures):
     if confusion.void and len(present) == 1 and pictures > 1:
         warnings.warn(
             f"The truth of all {pictures} pictures is class {present[0]} and void ({confusion.ignore_index}), so this score says "
-            f"nothing. If {confusion.ignore_index} stands for a class in your masks, say so: mapping={{0: 0, 255: 1}}.",
+            f"nothing. If {confusion.ignore_index} stands for a class in your masks, say so: "
+            f"mapping={{0: 0, {confusion.ignore_index}: 1}}.",
             stacklevel=3,
         )
 

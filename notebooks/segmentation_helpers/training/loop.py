@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import torch
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from .. import environment
 from ..normalized import require_no_attributes
-from .evaluation import evaluate
+from .evaluation import evaluate, score
 from .files import keep_aside, kept, load_finished, read_checkpoint, read_plan
 from .identity import checksum, describe, differences, goes_on, left_by, remembered
 from .lock import alone_in_its_folder
@@ -63,6 +64,9 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
         raise ValueError("give either epochs or steps")
     require_no_attributes(model)
     require_batches(train_loader, "train_loader")
+    if isinstance(scheduler, ReduceLROnPlateau) and scheduler.mode == "max" and valid_loader is None:
+        raise ValueError('ReduceLROnPlateau(mode="max") watches the validation mIoU: give fit a valid_loader, or use mode="min", '
+                         "which watches the training loss.")  # fmt: skip
     run_dir = Path(run_dir) if run_dir is not None else None
     saved, plan = read_checkpoint(run_dir), read_plan(run_dir)
     precision = precision or (saved or {}).get("settings", plan).get("precision") or environment.best_precision()
@@ -92,18 +96,17 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
     with synchronised_norms(accelerator, model), remembered(run_dir, model, loss, optimizer, scheduler):
         trainer = Trainer(accelerator, model, loader, loss, optimizer, scheduler, run_dir=run_dir, described=described,
                           initial=now, ema=ema, precision=precision)  # fmt: skip
-        if saved is None:
-            trainer.save_checkpoint()
-        else:
-            trainer.restore(saved)
-            accelerator.print(
-                f"Going on after step {trainer.state['step']} of {total}, from {environment.shown(run_dir)}."
-            )
-        if valid_loader is not None:
-            _try_validation(trainer.scored, valid_loader, precision)
+        where = lambda: f"at step {trainer.state['step'] + 1}", lambda: trainer.shape, lambda: kept(run_dir)
         try:
-            where = lambda: f"at step {trainer.state['step'] + 1}", lambda: trainer.shape, lambda: kept(run_dir)
             with Interrupt() as interrupt, in_words(*where):
+                if saved is None:
+                    trainer.save_checkpoint()
+                else:
+                    trainer.restore(saved)
+                    accelerator.print(f"Going on after step {trainer.state['step']} of {total}, from "
+                                      f"{environment.shown(run_dir)}.")  # fmt: skip
+                if valid_loader is not None:
+                    _try_validation(trainer.scored, valid_loader, precision)
                 _train(trainer, valid_loader, total, evaluate_every, 60 * checkpoint_minutes, interrupt)
         except BaseException:
             trainer.leave()
@@ -116,7 +119,7 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
 def _train(trainer, valid_loader, total, evaluate_every, checkpoint_seconds, interrupt):
     """Epochs until `total` steps are taken: train, write a checkpoint, evaluate; then the weights."""
     state, first = trainer.state, True
-    while state["step"] < total or state["row"] is not None:
+    while state["step"] < total or state["begun"] is not None or state["row"] is not None:
         if state["row"] is None:
             trainer.train_one_epoch(total, checkpoint_seconds, interrupt)
             trainer.save_checkpoint()
@@ -137,5 +140,5 @@ def _try_validation(model, loader, precision):
     """Evaluate one batch, so that what fails there fails before the training and not after it."""
     require_batches(loader, "valid_loader")
     rng = get_rng()
-    evaluate(model, first_batch(loader), precision=precision)
+    score(model, first_batch(loader), precision)  # without the warnings: one batch says nothing about the data set
     set_rng(rng)

@@ -1,13 +1,20 @@
 """In which order a run sees its data, and the state of its randomness: functions of the seed and the epoch alone."""
 
+import contextlib
 import functools
+import itertools
 import math
 import random
 import signal
+import zlib
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from accelerate.utils import gather_object
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from .files import TrainingError
 
 
 def set_epoch(dataset, epoch):
@@ -24,34 +31,120 @@ def epoch_seed(seed, epoch) -> int:
     return (1_000_003 * seed + epoch) % 2**31
 
 
+class Batch(NamedTuple):
+    """The pictures of one batch, with what their augmentation may depend on."""
+
+    indices: list
+    epoch: int
+    seed: int
+
+
 class EpochBatches:
     """This process's batches of one epoch, from `start` to `stop`, in an order that depends on (seed, epoch) alone."""
 
     def __init__(self, sampler, seed, rank, world):
         self.sampler, self.seed, self.rank, self.world = sampler, seed, rank, world
-        self.epoch, self.start, self.stop = 0, 0, None
+        self.epoch, self.start, self.stop, self.checked = 0, 0, None, False
 
     def __len__(self):
         return math.ceil(len(self.sampler) / self.world)
 
     def __iter__(self):
-        generator = getattr(getattr(self.sampler, "sampler", None), "generator", None)
-        if generator is not None:
-            generator.manual_seed(epoch_seed(self.seed, self.epoch))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(epoch_seed(self.seed, self.epoch))
-            batches = list(self.sampler)
-        batches += batches[: -len(batches) % self.world]  # every process takes the same number of steps
-        return iter(batches[self.rank :: self.world][self.start : self.stop])
+        batches, seed = self.drawn(), epoch_seed(self.seed, self.epoch)
+        if not self.checked:
+            self.check(batches)
+        each = len(self)  # every process takes the same number of steps, the last ones on pictures seen before
+        batches = list(itertools.islice(itertools.cycle(batches), each * self.world))
+        for number in range(*slice(self.start, self.stop).indices(each)):
+            number = number * self.world + self.rank
+            yield Batch(batches[number], self.epoch, int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
+
+    def drawn(self):
+        """The batches of the epoch for all processes."""
+        samplers = _samplers(self.sampler)
+        with seeded(epoch_seed(self.seed, self.epoch), *samplers):
+            for sampler in samplers:
+                if hasattr(sampler, "set_epoch"):
+                    sampler.set_epoch(self.epoch)
+            batches = [list(batch) for batch in self.sampler]
+        if len(batches) < len(self.sampler):
+            raise TrainingError(
+                f"The loader's {type(self.sampler).__name__} gives {len(batches)} batches in epoch {self.epoch + 1}, but its "
+                f"length is {len(self.sampler)}: let __len__ return what __iter__ gives."
+            )
+        return batches
+
+    def check(self, batches):
+        """Raise TrainingError where the order cannot be repeated, or is not the same in all processes."""
+        name = type(getattr(self.sampler, "sampler", None) or self.sampler).__name__
+        if self.drawn() != batches:
+            raise TrainingError(
+                f"The loader's {name} gives another order when it is asked twice for the same epoch, so a run could not be "
+                "resumed: let it draw from the generator of torch, numpy or random, from one that it keeps as an attribute, "
+                "or from what set_epoch(epoch) tells it."
+            )
+        if self.world > 1 and len(set(gather_object([zlib.crc32(repr(batches).encode())]))) > 1:
+            raise TrainingError(
+                f"The loader's {name} gives each process another order, but the batches are shared among the processes here: use "
+                "shuffle=True or a sampler of the whole data set, not a DistributedSampler."
+            )
+        self.checked = True
+
+
+class Repeatable(Dataset):
+    """Whole batches for EpochBatches: what data set and collate_fn draw depends on the run's seed, the epoch and the batch.
+
+    That holds in workers, too. Those that outlive an epoch hear of the next one with its first batch.
+    """
+
+    def __init__(self, dataset, collate):
+        self.dataset, self.collate, self.epoch = dataset, collate, None
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitems__(self, batch):
+        if self.epoch != batch.epoch:
+            set_epoch(self.dataset, batch.epoch)
+            self.epoch = batch.epoch
+        with seeded(batch.seed):
+            if callable(getattr(self.dataset, "__getitems__", None)):
+                return self.collate(self.dataset.__getitems__(batch.indices))
+            return self.collate([self.dataset[index] for index in batch.indices])
 
 
 def loader_like(loader, batches, **options):
     """The same data in other batches; workers leave Ctrl-C to the process that started them."""
     init = functools.partial(_init_worker, loader.worker_init_fn)
     options = {"num_workers": loader.num_workers, "multiprocessing_context": loader.multiprocessing_context} | options
+    if options["num_workers"]:
+        options |= {"prefetch_factor": loader.prefetch_factor, "timeout": loader.timeout}
+    dataset, collate = loader.dataset, loader.collate_fn
+    if isinstance(batches, EpochBatches):
+        dataset, collate = Repeatable(dataset, collate), _as_it_is
     return DataLoader(
-        loader.dataset, batch_sampler=batches, collate_fn=loader.collate_fn, pin_memory=torch.cuda.is_available(),
+        dataset, batch_sampler=batches, collate_fn=collate, pin_memory=torch.cuda.is_available(),
         worker_init_fn=init, **options)  # fmt: skip
+
+
+def shared_batches(loader, rank, world) -> list:
+    """This process's share of the batches of an evaluation."""
+    if world == 1:
+        return list(loader.batch_sampler)
+    batches = EpochBatches(loader.batch_sampler, 0, rank, world)
+    drawn = batches.drawn()
+    batches.check(drawn)  # else pictures would be counted twice or never
+    return drawn[rank::world]
+
+
+def _as_it_is(batch):
+    return batch
+
+
+def _samplers(sampler):
+    """A batch sampler and the samplers in it."""
+    inner = [x for key, x in getattr(sampler, "__dict__", {}).items() if isinstance(x, Sampler) or key == "sampler"]
+    return [sampler, *itertools.chain.from_iterable(map(_samplers, inner))]
 
 
 def first_batch(loader):
@@ -63,6 +156,56 @@ def _init_worker(then, number):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if then is not None:
         then(number)
+
+
+@contextlib.contextmanager
+def seeded(seed, *owners):
+    """All generators of the CPU begin with `seed`, and those that the owners keep as attributes.
+
+    Afterwards all of them go on as if nothing had been drawn.
+    """
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
+    own = [(x, _state(x)) for owner in owners for x in getattr(owner, "__dict__", {}).values() if _state(x) is not None]
+    torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    for generator, _ in own:
+        _seed(generator, seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before[0])
+        random.setstate(before[1])
+        np.random.set_state(before[2])  # noqa: NPY002
+        for generator, state in own:
+            _set_state(generator, state)
+
+
+def _state(generator):
+    """The state of a generator of torch, numpy or Python; None for anything else."""
+    if isinstance(generator, np.random.Generator):
+        return generator.bit_generator.state
+    if isinstance(generator, (torch.Generator, np.random.RandomState)):
+        return generator.get_state()
+    return generator.getstate() if isinstance(generator, random.Random) else None
+
+
+def _seed(generator, seed):
+    if isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = type(generator.bit_generator)(seed).state
+    elif isinstance(generator, torch.Generator):
+        generator.manual_seed(seed)
+    else:
+        generator.seed(seed)
+
+
+def _set_state(generator, state):
+    if isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = state
+    elif isinstance(generator, (torch.Generator, np.random.RandomState)):
+        generator.set_state(state)
+    else:
+        generator.setstate(state)
 
 
 def get_rng():

@@ -11,6 +11,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
+from .. import environment
+
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -18,6 +20,7 @@ def make_accelerator(precision):
     """accelerate's view of device and processes. Precision is ours: it would train in fp32 where it has no fp16."""
     if precision not in DTYPES:
         raise ValueError(f'precision is "{precision}", but must be "fp32", "bf16" or "fp16"')
+    environment.device()  # which says so where there is a card that this build of torch cannot use
     AcceleratorState._reset_state()  # an earlier fit may have used another one; the process group stays
     accelerator = Accelerator(mixed_precision="no")
     if precision == "fp16" and accelerator.device.type == "cpu" and "SEGMENTATION_FP16_ON_CPU" not in os.environ:

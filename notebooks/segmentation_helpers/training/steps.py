@@ -1,38 +1,26 @@
 """What `fit` repeats: steps and epochs, and what it does so that nothing is lost between them."""
 
-import functools
 import time
 import warnings
 
 import torch
 from accelerate.utils import convert_to_fp32, gather_object
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .. import environment
 from ..datasets.classes import IGNORE_INDEX
 from ..normalized import check_unit_range
-from .files import (
-    CHECKPOINT,
-    HISTORY,
-    WEIGHTS,
-    TrainingError,
-    kept,
-    plain,
-    read_checkpoint,
-    save_weights,
-    to_csv,
-    write_atomically,
-)
-from .identity import checksum
+from .checkpoints import Checkpoints
+from .files import TrainingError, kept
 from .order import epoch_seed, get_rng, set_epoch, set_rng
 from .process import autocast, share_buffers
-from .words import check_batch, check_outputs, warn_of_softmax
+from .weights import Average, Buffers, not_finite
+from .words import check_batch, check_loss, check_outputs, warn_of_softmax
 
 OVERFLOWS = 25  # steps in a row that fp16 may skip
 
 
-class Trainer:
+class Trainer(Checkpoints):
     """The parts of `fit` that share the run's state."""
 
     def __init__(self, accelerator, model, loader, loss, optimizer, scheduler, *, run_dir, described, initial, ema,
@@ -41,13 +29,16 @@ class Trainer:
         self.loss, self.optimizer, self.scheduler = loss, optimizer, scheduler
         self.run_dir, self.settings, self.initial, self.precision = run_dir, described, initial, precision
         self.frozen = [layer for layer in model.modules() if not layer.training] if model.training else []
-        self.average = AveragedModel(model, device=accelerator.device, use_buffers=True) if ema is not None else None
+        self.constant = not_finite(model)  # masks of attention, and what is nobody's fault but the caller's
+        self.average = Average(model, accelerator.device, self.constant) if ema is not None else None
         self.scored = model if self.average is None else self.average.module
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=precision == "fp16")
         self.wrapped = accelerator.prepare(model)  # on the device, distributed
         self.state = {"step": 0, "loss_sum": 0.0, "counted": 0, "skipped": 0, "seconds": 0.0, "history": [], "rngs": None,
-                      "row": None}  # fmt: skip
-        self.shape, self.half_done, self.written, self.saved_step = (), False, 0, None
+                      "row": None, "begun": None}  # fmt: skip
+        self.quiet, self.shape, self.written, self.saved_step, self.ending = False, (), 0, None, False
+        self.loss_sum, self.rng, self.buffers = None, None, Buffers(model)
+        self.unfinished = None  # "forward" or "update" while a step is taken: what is to be undone if it fails there
         self.seen = (
             IGNORE_INDEX,
             -1,
@@ -55,21 +46,13 @@ class Trainer:
         )  # the lowest and the highest class of the first epoch, and whether there was void
         self.look_every = 1 if accelerator.device.type == "cpu" else 20  # looking at the loss makes a GPU wait
 
-    def restore(self, saved):
-        """Everything as the checkpoint has it."""
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.scaler.load_state_dict(saved["scaler"])
-        if self.average is not None:
-            self.average.load_state_dict(saved["average"])
-        if self.scheduler is not None:
-            self.scheduler.load_state_dict(saved["scheduler"])
-        self.state, self.initial = saved["state"], saved["initial"]
-
     def train_one_epoch(self, total, checkpoint_seconds, interrupt):
         """The rest of the current epoch, or less where `total` steps are reached before its end."""
         state, length = self.state, len(self.batches)
-        epoch, done = divmod(state["step"], length)
+        if state["begun"] is None:
+            state["begun"] = state["step"]
+        epoch = state["begun"] // length
+        done = state["step"] - epoch * length
         here = min(length, total - epoch * length)
         set_epoch(self.loader.dataset, epoch)
         self.batches.epoch, self.batches.start, self.batches.stop = epoch, done, here
@@ -84,12 +67,12 @@ class Trainer:
             layer.training = False
         self.loss_sum = torch.tensor(state["loss_sum"], dtype=torch.float32, device=self.accelerator.device)
         self.rng, begun, earlier = get_rng(), time.perf_counter(), state["seconds"]
-        saved_at, shown = begun, self.accelerator.is_main_process
+        saved_at, shown = begun, self.accelerator.is_main_process and not self.quiet
         with environment.progress_bar(shown, total=here, initial=done, desc=f"epoch {epoch + 1}") as progress:
             for index, batch in enumerate(iterator, done + 1):
                 self.train_step(*check_batch(batch), first=index == 1)
                 state["step"] += 1
-                self.rng = get_rng()
+                self.rng, self.unfinished = get_rng(), None
                 progress.update()
                 now = time.perf_counter()
                 state["seconds"] = earlier + now - begun
@@ -100,14 +83,16 @@ class Trainer:
                     self.save_checkpoint()
                     saved_at = now
                     interrupt.obey()
-        state["loss_sum"] = self.loss_sum.item()
-        state["rngs"] = self.gathered(self.rng) if here < length else None
         self.warn_of_one_class()
-        state["row"] = self.end_of_epoch()
+        state["loss_sum"], self.loss_sum = self.loss_sum.item(), None
+        state["rngs"] = self.gathered(self.rng) if here < length else None
+        self.end_of_epoch()
 
     def train_step(self, image, mask, first=False):
-        """One optimizer step, or none where fp16 overflows."""
+        """One optimizer step, or none where fp16 overflows. It is over when `unfinished` is None again."""
         device, state = self.accelerator.device, self.state
+        self.buffers.keep()
+        self.unfinished = "forward"
         if first:
             check_unit_range(image, self.model)
         self.shape = tuple(image.shape)
@@ -119,19 +104,21 @@ class Trainer:
         output = convert_to_fp32(output)
         if first:
             check_outputs(output, mask)
-            if not state["step"]:
+            if not state["step"] and not self.quiet:
                 warn_of_softmax(output)
         if labelled:
-            loss = self.loss(output, mask.to(device, non_blocking=True)) * share
+            loss = check_loss(self.loss(output, mask.to(device, non_blocking=True))) * share
         else:  # nothing but void: every process still takes the step
-            loss = sum((x * 0).sum() for x in _tensors(output))
+            nothing = torch.zeros((), device=device)
+            loss = check_loss(sum(((x * 0).sum() for x in _tensors(output)), start=nothing))
         self.scaler.scale(loss).backward()
         scale = self.scaler.get_scale()
-        self.half_done = True
+        self.unfinished = "update"
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.scaler.get_scale() < scale:
-            self.half_done = False
+            self.buffers.put_back()
+            self.unfinished = None
             self.skip()
             return
         state["skipped"] = 0
@@ -139,13 +126,9 @@ class Trainer:
             self.scheduler.step()
         if self.average is not None:
             step = state["step"]  # a short memory at first, so that the random start is soon forgotten
-            decay = min(self.settings["ema"], (1 + step) / (10 + step))
-            self.average.multi_avg_fn = get_ema_multi_avg_fn(decay)
-            self.average.update_parameters(self.model)
-        self.half_done = False
-        if labelled:
-            self.loss_sum += loss.detach().float()
-            state["counted"] += 1
+            self.average.update(min(self.settings["ema"], (1 + step) / (10 + step)))
+        self.loss_sum += loss.detach().float()
+        state["counted"] += labelled > 0
 
     def labels(self, mask):
         """Labelled pixels of this process's batch, and its weight: so that two processes take the step that one would."""
@@ -173,11 +156,16 @@ class Trainer:
                 f'learning rate, or train with precision="fp32".{kept(self.run_dir)}'
             )
 
+    @property
+    def epoch(self):
+        """The number of the epoch that is trained or was trained last."""
+        return len(self.state["history"]) + (self.state["begun"] is not None or self.state["row"] is not None)
+
     def check_finite(self):
         if not torch.isfinite(self.loss_sum):
-            self.half_done = True  # the weights in memory are worth nothing
+            self.unfinished = "update"  # the weights in memory are worth nothing
             raise TrainingError(
-                f"The loss is no longer finite at step {self.state['step']} (epoch {len(self.state['history']) + 1}): "
+                f"The loss is no longer finite at step {self.state['step']} (epoch {self.epoch}): "
                 f"lower the learning rate.{kept(self.run_dir)}"
             )
 
@@ -191,16 +179,15 @@ class Trainer:
         row = {
             "epoch": len(state["history"]) + 1, "step": state["step"],
             "loss": self.accelerator.reduce(mean, reduction="mean").item(),
-            "learning_rate": float(self.optimizer.param_groups[-1]["lr"]), "seconds": round(state["seconds"], 2),
+            "learning_rate": float(self.optimizer.param_groups[-1]["lr"]), "seconds": round(state["seconds"], 4),
         }  # fmt: skip
-        state["loss_sum"], state["counted"], state["seconds"] = 0.0, 0, 0.0
         share_buffers(self.accelerator, self.model, self.scored)
-        return row
+        state |= {"row": row, "begun": None, "loss_sum": 0.0, "counted": 0, "seconds": 0.0}
 
     def warn_of_one_class(self):
         """255 is void: of masks that hold 0 and 255 alone a network learns class 0 everywhere."""
         lowest, highest, void = self.seen
-        if lowest == highest and void and not self.state["history"]:
+        if lowest == highest and void and not self.state["history"] and not self.quiet:
             warnings.warn(
                 f"All labelled pixels of the first epoch are class {lowest}, the others void ({IGNORE_INDEX}): there is nothing "
                 f"to tell apart. If {IGNORE_INDEX} stands for a class in your masks, say so: mapping={{0: 0, 255: 1}}.",
@@ -233,78 +220,10 @@ class Trainer:
         """The state of every process's random numbers, by rank."""
         return [rng] if self.accelerator.num_processes == 1 else gather_object([rng])
 
-    # Files -----------------------------------------------------------------------------------------------------------
-
-    def save_checkpoint(self, finished=False):
-        """Everything that the next step depends on, in one file that is whole at any moment."""
-        if self.run_dir is None:
-            return
-        if self.state["row"] is None and self.state["step"] and not finished:  # inside an epoch
-            self.state["loss_sum"] = self.loss_sum.item()
-            self.state["rngs"] = self.gathered(self.rng)
-        if not self.accelerator.is_main_process:
-            return
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        checkpoint = {
-            "settings": self.settings, "initial": self.initial, "finished": finished, "history": self.state["history"],
-            "left": checksum(self.model) if finished else None,
-            "model": (self.raw if finished else self.model).state_dict(), "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict() if self.scheduler is not None else None,
-            "average": self.average.state_dict() if self.average is not None else None,
-            "scaler": self.scaler.state_dict(), "state": self.state,
-        }  # fmt: skip
-        self.write_history()
-        write_atomically(self.run_dir / CHECKPOINT, functools.partial(torch.save, plain(checkpoint)))
-        self.saved_step, self.written = self.state["step"], self.written + 1
-        if self.written <= 2:  # at the beginning and after the first steps: what cannot be read back is of no use
-            read_checkpoint(self.run_dir)
-
-    def write_history(self):
-        if self.run_dir is not None and self.accelerator.is_main_process and self.state["history"]:
-            write_atomically(self.run_dir / HISTORY, to_csv(self.state["history"]))
-
-    def finish(self):
-        self.raw = self.model
-        if self.average is not None:
-            self.raw = _Kept(self.model.state_dict())  # to go on with, should the run be made longer
-            self.model.load_state_dict(self.average.module.state_dict())
-        if self.run_dir is not None and self.accelerator.is_main_process:
-            self.run_dir.mkdir(parents=True, exist_ok=True)
-            save_weights(self.model, self.run_dir / WEIGHTS)
-            self.save_checkpoint(finished=True)
-        self.accelerator.wait_for_everyone()
-
-    def leave(self):
-        """After an error or an interruption: a checkpoint that equals the weights in memory.
-
-        Where those are worth nothing (half a step taken, or no longer finite), the model gets the last checkpoint's.
-        """
-        if self.run_dir is None or self.accelerator.num_processes > 1:
-            return
-        try:
-            if self.half_done:
-                saved = read_checkpoint(self.run_dir)
-                if saved is not None:
-                    self.model.load_state_dict(saved["model"])
-            elif self.saved_step != self.state["step"]:
-                self.save_checkpoint()
-        except OSError as error:
-            print(f"No checkpoint could be written ({error}); the last one is kept.")
-
-
-class _Kept:
-    """A copy of a state dict, in place of the model that had it."""
-
-    def __init__(self, state):
-        self.state = {key: value.clone() for key, value in state.items()}
-
-    def state_dict(self):
-        return self.state
-
 
 def _tensors(output):
-    """The tensors in what a model returns."""
+    """The tensors in what a model returns, as far as they carry a gradient."""
     if isinstance(output, torch.Tensor):
-        return [output]
-    parts = output.values() if isinstance(output, dict) else output
+        return [output] if output.requires_grad else []
+    parts = output.values() if isinstance(output, dict) else output if isinstance(output, (tuple, list)) else []
     return [x for part in parts for x in _tensors(part)]

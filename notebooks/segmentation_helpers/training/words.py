@@ -6,6 +6,7 @@ import re
 import warnings
 
 import torch
+from safetensors import SafetensorError
 
 from ..datasets.classes import IGNORE_INDEX
 from .files import TrainingError
@@ -46,7 +47,26 @@ def check_masks(mask) -> torch.Tensor:
     return mask
 
 
-def check_outputs(output, mask) -> None:
+def check_loss(loss) -> torch.Tensor:
+    """A loss that backward() can start from. Raises TrainingError in words."""
+    if not torch.is_tensor(loss):
+        raise TrainingError(
+            f"The loss must return a tensor, but it returns a {type(loss).__name__}: leave out .item() and float()."
+        )
+    if loss.ndim:
+        raise TrainingError(
+            f"The loss must be a single number, but it has the shape {tuple(loss.shape)}: end it with .mean(), or give "
+            'torch\'s losses reduction="mean".'
+        )
+    if not loss.requires_grad:
+        raise TrainingError(
+            "The loss does not depend on any weight that trains: compute it from the model's output without argmax, detach or "
+            "no_grad, and set requires_grad for what is to be trained."
+        )
+    return loss
+
+
+def check_outputs(output, mask, ignore_index=IGNORE_INDEX) -> None:
     """Raise TrainingError where a mask holds a class that the model has no output for."""
     while isinstance(output, (tuple, list)) and output:
         output = output[0]
@@ -55,13 +75,13 @@ def check_outputs(output, mask) -> None:
     if not torch.is_tensor(output) or output.ndim != 4 or mask.ndim != 3:
         return
     classes = max(2, output.shape[1])
-    ids = mask[mask != IGNORE_INDEX]
+    ids = mask if ignore_index is None else mask[mask != ignore_index]
     if len(ids) and (ids.max() >= classes or ids.min() < 0):
         wrong = int(ids.max() if ids.max() >= classes else ids.min())
         raise TrainingError(
             f"A mask holds class {wrong}, but the model has {output.shape[1]} output{'s' * (output.shape[1] > 1)}, for the "
-            f"classes 0 to {classes - 1}: build it for as many classes as the data set has, or map that class to "
-            f"{IGNORE_INDEX}, void."
+            f"classes 0 to {classes - 1}: build it for as many classes as the data set has"
+            + ("." if ignore_index is None else f", or map that class to {ignore_index}, void.")
         )
 
 
@@ -103,7 +123,7 @@ def in_words(doing, shape=lambda: (), kept=lambda: ""):
     """Translate torch's own errors for the commonest mistakes. `doing`, `shape` and `kept` say where it happened."""
     try:
         yield
-    except (RuntimeError, ValueError, IndexError, OSError) as error:
+    except (RuntimeError, ValueError, IndexError, OSError, SafetensorError) as error:
         text = _words(error, doing() if callable(doing) else doing, tuple(shape()))
         if text is None or isinstance(error, TrainingError):
             raise
@@ -144,6 +164,6 @@ def _words(error, doing, shape):
             f"A mask holds class {found[1]}, which the model has no output for ({doing}): build it for as many classes as the "
             "data set has."
         )
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"The disk is full ({error.filename or doing}): make room and run it again."
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in text:  # safetensors has no number
+        return f"The disk is full ({getattr(error, 'filename', None) or doing}): make room and run it again."
     return None
