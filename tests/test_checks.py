@@ -6,6 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -143,6 +144,24 @@ def test_what_has_no_classes_is_refused_in_words(folder_of_pairs):
         check_dataset(Subset(data, []))
 
 
+def test_data_sets_that_do_not_go_together_are_told_of(folder_of_pairs):
+    data, grey = own(folder_of_pairs), own(folder_of_pairs, bands=1)
+    for both in (ConcatDataset([data, grey]), ConcatDataset([Subset(data, [1]), Subset(grey, [2, 3])])):
+        with pytest.raises(
+            DatasetError, match="put together have different bands, 3 and 1: make them with the same bands"
+        ):
+            check_dataset(both)
+        with pytest.raises(DatasetError, match="different bands"):
+            pictures.show_samples(both, [0])
+    other = own(folder_of_pairs, palette=[(9, 9, 9), (255, 0, 0), (0, 0, 255)])
+    with pytest.warns(UserWarning, match="put together have different palettes: .* the colours of the first") as told:
+        found = members(ConcatDataset([data, other, other]))
+    assert len(told) == 1 and told[0].filename == __file__
+    np.testing.assert_array_equal(found.palette, data.palette)
+    quiet(check_dataset, ConcatDataset([data, own(folder_of_pairs, scale=255), own(folder_of_pairs)]))
+    quiet(check_dataset, ConcatDataset([other, Subset(other, [1])]))
+
+
 def test_a_number_of_samples_is_spread_evenly(folder_of_pairs):
     data = own(folder_of_pairs)
     for count, places in ((3, [0, 3, 6]), (1, [0]), (12, range(10)), (np.int64(2), [0, 5])):
@@ -243,6 +262,46 @@ def test_a_cached_data_set_is_checked_without_its_files(folder_of_pairs):
     for path in (folder_of_pairs / "images").iterdir():
         path.unlink()
     np.testing.assert_array_equal(check_dataset(data), before)
+
+
+def blobs(low, high, size=(64, 80)):
+    """A mask of two ids in areas."""
+    return np.where(np.kron(RNG.integers(0, 2, (8, 10)), np.ones((size[0] // 8, size[1] // 10))) > 0, high, low).astype(
+        np.uint8
+    )
+
+
+def masks_of(root, masks):
+    for number, mask in enumerate(masks):
+        save(RNG.integers(0, 256, (*mask.shape, 3), dtype=np.uint8), root / f"images/{number}.png")
+        save(mask, root / f"masks/{number}.png")
+    return own(root, [f"c{i}" for i in range(21)])
+
+
+@pytest.mark.parametrize("way", [Image.Resampling.BILINEAR, Image.Resampling.HAMMING])
+@pytest.mark.parametrize("size", [(400, 320), (96, 72), (70, 60)])
+def test_classes_that_smooth_resizing_has_made_are_told_of(tmp_path, way, size):
+    masks = [blobs(low, high, (128, 160)) for low, high in ((0, 15), (0, 15), (15, 20))]
+    smooth = [np.array(Image.fromarray(mask).resize(size, way)) for mask in masks]
+    found = {*np.unique(np.stack(smooth)).tolist()} - {0, 15, 20}
+    with pytest.warns(
+        UserWarning, match=rf"{len(found)} classes \('c.*0\.png the first mask: .*resized smoothly.*INTER_NEAREST"
+    ):
+        check_dataset(masks_of(tmp_path / "smooth", smooth))
+    nearest = [np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)) for mask in masks]
+    quiet(check_dataset, masks_of(tmp_path / "nearest", nearest))
+
+
+def test_thin_classes_that_are_drawn_are_quiet(tmp_path):
+    border = blobs(0, 2)
+    low, high = cv2.erode(border, np.ones((3, 3))), cv2.dilate(border, np.ones((3, 3)))
+    border[low < high] = 1  # cells, their borders and the background
+    lines = np.zeros((64, 80), np.uint8)
+    lines[::8], lines[4::16] = 3, 4
+    lines[:, 40:], lines[:, 60] = 9, 5
+    noise = RNG.integers(0, 21, (20, 28), dtype=np.uint8)
+    for number, masks in enumerate(([border], [lines], [border, lines], [noise])):
+        quiet(check_dataset, masks_of(tmp_path / str(number), masks))
 
 
 # The command, settings, Kaggle -----------------------------------------------------------------------------------------

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
-from segmentation_helpers.inference import Normalized, forward_padded, predict
+from segmentation_helpers.inference import Normalized, forward_padded, forward_views, predict
 from segmentation_helpers.training import evaluate
 
 SIZES = [(1, 1), (1, 40), (33, 2), (31, 32), (64, 64), (50, 97)]
@@ -358,6 +359,38 @@ def test_memory_does_not_grow_with_classes_times_image():
     print(f"after imports {imported:.2f} GiB, peak {peak:.2f} GiB, {seconds:.1f} s")
     assert peak * 2**30 < 2e9
     assert (peak - imported) * 2**30 < 1.2e9
+
+
+# Several views
+
+
+def test_views_are_the_mean_of_scales_and_mirror_images():
+    model, image = with_borders(), photo(30, 44)
+    expected = []
+    for scale in (0.5, 1, 1.5):
+        size = (round(30 * scale), round(44 * scale))
+        view = tensor(image) if scale == 1 else F.interpolate(tensor(image), size, mode="bilinear", antialias=True)
+        for mirrored in (view, view.flip(-1)):
+            logits = F.interpolate(model(mirrored), (30, 44), mode="bilinear")
+            expected.append(logits if mirrored is view else logits.flip(-1))
+    expected = torch.stack(expected).mean(0)
+    actual = forward_views(model, tensor(image), flip=True, scales=(0.5, 1, 1.5))
+    torch.testing.assert_close(actual, expected)
+    logits = predict(model, image, flip=True, scales=(0.5, 1, 1.5), return_logits=True)
+    torch.testing.assert_close(logits, expected[0], rtol=1e-4, atol=1e-4)
+    mask = expected.argmax(1)
+    confusion = evaluate(model, DataLoader([(tensor(image)[0], mask[0])]), flip=True, scales=[0.5, 1, 1.5])
+    assert confusion.pixel_accuracy == 1
+    assert evaluate(model, DataLoader([(tensor(image)[0], mask[0])])).pixel_accuracy < 1
+    assert torch.equal(forward_views(model, tensor(image)), forward_padded(model, tensor(image)))
+
+
+@pytest.mark.parametrize("scales", [(), 0, (1, -1), "1", (1, float("nan")), None])
+def test_scales_that_make_no_sense_are_named(scales):
+    with pytest.raises(
+        ValueError, match=r"scales is .*, but factors from 0.1 to 10 are wanted, such as \(0.75, 1, 1.25\)"
+    ):
+        predict(pointwise(), photo(8, 8), scales=scales)
 
 
 # predict: bad input

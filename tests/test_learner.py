@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from segmentation_helpers.learner import BFloat16, MatrixMetric, fit_learner
-from segmentation_helpers.training import evaluate
+from segmentation_helpers.training import TrainingError, evaluate
 
 
 class Pictures(torch.utils.data.Dataset):
@@ -171,6 +171,209 @@ def test_another_run_is_told_apart(tmp_path, capsys, change, words):
     fit_learner(learn, 6, 0.01, run_dir=tmp_path, cbs=[PowerCut()])
     printed = capsys.readouterr().out
     assert words in printed and "starting anew" in printed and (tmp_path / "previous-1/model.safetensors").is_file()
+
+
+def trained(folder, learn, epochs=2, rate=0.01, **options):
+    """The history of one fit_learner without a progress bar."""
+    with learn.no_bar(), learn.no_logging():
+        return fit_learner(learn, epochs, rate, run_dir=folder, **options)
+
+
+def small_batches():
+    learn = learner()
+    learn.dls = fastai.DataLoaders(DataLoader(Pictures(), 2, shuffle=True), DataLoader(Pictures(), 5), device="cpu")
+    return learn
+
+
+def smooth():
+    learn = learner()
+    learn.model[2] = nn.Sigmoid()
+    return learn
+
+
+def split():
+    return learner(splitter=lambda model: [list(model[:2].parameters()), list(model[2:].parameters())])
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "words"),
+    [
+        (lambda: learner(wd=0.5), {}, "wd None"),
+        (learner, {"wd": 0.5}, "options was {}, is {'wd': 0.5}"),
+        (lambda: learner(opt_func=fastai.SGD), {}, "optimizer was opt_func Adam"),
+        (lambda: learner(moms=(0.9, 0.8, 0.9)), {}, "optimizer was"),
+        (small_batches, {}, "batch_size 2"),
+        (smooth, {}, "model was Sequential"),
+        (split, {}, "groups was 1 of [6] parameters"),
+        (learner, {"cbs": [fastai.GradientClip(0.1)]}, "callbacks was"),
+    ],
+)
+def test_what_else_makes_another_run(tmp_path, capsys, make, options, words):
+    trained(tmp_path, learner())
+    trained(tmp_path, make(), **options)
+    printed = capsys.readouterr().out
+    assert words in printed and "starting anew" in printed
+    trained(tmp_path, make(), **options)
+    assert "nothing to train" in capsys.readouterr().out
+    trained(tmp_path / "alone", make(), **options)
+    files = [folder / "model.safetensors" for folder in (tmp_path, tmp_path / "alone")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize("name", ["epochs", "rate", "loss", "method", "callbacks"])
+def test_a_setting_with_one_of_our_names_hides_nothing(tmp_path, capsys, name):
+    trained(tmp_path, learner(), settings={name: 1})
+    trained(tmp_path, learner(), epochs=3, rate=0.5, settings={name: 1})
+    printed = capsys.readouterr().out
+    assert "epochs was 2, is 3" in printed and "rate was 0.01, is 0.5" in printed
+
+
+def test_bars_and_logs_make_no_other_run(tmp_path, capsys):
+    learn = learner(path=tmp_path)
+    fit_learner(learn, 2, 0.01, run_dir=tmp_path)
+    with learn.no_bar(), learn.no_logging():
+        fit_learner(learn, 2, 0.01, run_dir=tmp_path, cbs=[fastai.CSVLogger(), fastai.ShowGraphCallback()])
+    assert "nothing to train" in capsys.readouterr().out
+
+
+def test_the_cell_run_again_knows_the_loss_that_it_began_with(tmp_path, capsys):
+    class Counts:
+        calls = 0
+
+        def __call__(self, logits, mask):
+            self.calls += 1
+            return cross_entropy(logits, mask) / min(self.calls, 5)
+
+    learn = learner()
+    learn.loss_func = Counts()
+    for _ in range(2):
+        trained(tmp_path, learn)
+    assert "nothing to train" in capsys.readouterr().out and learn.loss_func.calls > 8
+
+
+def test_methods_that_train_twice_are_refused(tmp_path):
+    with pytest.raises(ValueError, match='method="fine_tune" is two trainings.*learn.freeze.*learn.unfreeze'):
+        fit_learner(learner(), 3, 0.01, run_dir=tmp_path / "run", method="fine_tune")
+    assert not (tmp_path / "run").exists()
+    learn = learner()
+    learn.twice = lambda *args, **options: [learn.fit(*args, **options) for _ in range(2)]
+    with pytest.raises(ValueError, match="This method trains more than once"):
+        trained(tmp_path, learn, method="twice")
+
+
+def test_two_calls_do_what_fine_tune_does(tmp_path):
+    """The remedy that the message names: as many steps, at the same rates."""
+    rates = []
+
+    class Notes(fastai.Callback):
+        def before_step(self):
+            rates.append((self.opt.frozen_idx, *(round(h["lr"], 8) for h in self.opt.hypers)))
+
+    learn, rate = split(), 0.01
+    with learn.no_bar(), learn.no_logging():
+        learn.fine_tune(3, rate, cbs=[Notes()])
+    theirs, learn = rates.copy(), split()
+    rates.clear()
+    learn.freeze()
+    trained(tmp_path / "frozen", learn, 1, slice(rate), pct_start=0.99, cbs=[Notes()])
+    learn.unfreeze()
+    trained(tmp_path / "whole", learn, 3, slice(rate / 200, rate / 2), pct_start=0.3, div=5.0, cbs=[Notes()])
+    assert rates == theirs and len(theirs) == 16
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint_kept(tmp_path):
+    calls = []
+
+    def loss(logits, mask):
+        calls.append(1)
+        return cross_entropy(logits, mask) * (
+            float("nan") if len(calls) == 10 else 1
+        )  # 4 training, 4 validation batches
+
+    def square_root(logits, mask):
+        calls.append(1)
+        return cross_entropy(logits, mask) + (torch.sqrt((logits * 0).sum()) if len(calls) == 12 else 0)  # gradient NaN
+
+    for function, words in (
+        (loss, "The loss is no longer finite at step 6"),
+        (square_root, "The weights are no longer"),
+    ):
+        calls.clear()
+        learn = learner()
+        learn.loss_func = function
+        with pytest.raises(
+            TrainingError, match=f"{words}.*epoch 2.: lower the learning rate. The last checkpoint is kept"
+        ):
+            trained(tmp_path / function.__name__, learn)
+        saved = torch.load(tmp_path / function.__name__ / "checkpoint.pt", weights_only=True)
+        assert len(saved["history"]) == 1 and not saved["finished"]
+        assert all(torch.equal(value, saved["model"][name]) for name, value in learn.model.state_dict().items())
+        assert all(torch.isfinite(value).all() for value in learn.model.parameters())
+
+
+class Stops(fastai.Callback):
+    """Ctrl-C before the batch, after the forward pass, or at the end of the first epoch's training."""
+
+    order = 99
+
+    def __init__(self, event):
+        setattr(self, event, self.stop)
+
+    def stop(self):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("event", ["before_batch", "after_pred", "after_loss", "after_train", "before_validate"])
+@pytest.mark.parametrize("ours", [True, False])
+def test_bfloat16_is_gone_after_an_interruption(tmp_path, event, ours):
+    learn, image = learner(), torch.rand(1, 3, 16, 16)
+    options = {"cbs": [BFloat16(), Stops(event)]}
+    with pytest.raises(KeyboardInterrupt), learn.no_bar(), learn.no_logging():
+        fit_learner(learn, 2, 0.01, run_dir=tmp_path, **options) if ours else learn.fit(2, 0.01, **options)
+    if event == "before_batch":
+        learn.model(image)  # at most one forward pass is left
+    assert learn.model(image).dtype == torch.float32 and "forward" not in vars(learn.model)
+
+
+def test_an_error_in_the_network_leaves_no_bfloat16():
+    learn = learner()
+    learn.model[3] = nn.Conv2d(9, 3, 1)
+    with pytest.raises(RuntimeError), learn.no_bar(), learn.no_logging():
+        learn.fit(1, 0.01, cbs=[BFloat16()])
+    assert "forward" not in vars(learn.model)
+
+
+def test_another_model_in_the_learner_needs_another_optimizer(tmp_path):
+    learn = learner()
+    trained(tmp_path, learn, epochs=1)
+    learn.model = nn.Sequential(nn.Conv2d(3, 3, 1))
+    with pytest.raises(TrainingError, match="parameters that are not its model's.*learn.create_opt"):
+        trained(tmp_path, learn, epochs=1)
+    learn.create_opt()
+    trained(tmp_path, learn, epochs=1)
+
+
+def test_a_finished_run_without_its_weights_is_kept_aside(tmp_path, capsys):
+    trained(tmp_path, learner())
+    (tmp_path / "model.safetensors").rename(tmp_path / "mine.safetensors")
+    trained(tmp_path, learner())
+    assert "its model.safetensors is missing" in capsys.readouterr().out
+    assert (tmp_path / "previous-1/checkpoint.pt").is_file()
+    assert (tmp_path / "model.safetensors").read_bytes() == (tmp_path / "mine.safetensors").read_bytes()
+
+
+def test_two_trackers_of_one_kind_are_both_resumed(tmp_path):
+    def both(folder, armed):
+        found = [fastai.SaveModelCallback(monitor=name, fname=name) for name in ("valid_loss", "miou")]
+        cut = PowerCut()
+        cut.armed = armed
+        trained(folder, learner(path=tmp_path), 4, cbs=[*found, cut])
+        return [float(cb.best) for cb in found]
+
+    whole = both(tmp_path / "whole", False)
+    with pytest.raises(RuntimeError, match="power cut"):
+        both(tmp_path / "cut", True)
+    assert both(tmp_path / "cut", False) == whole
 
 
 def test_loaders_without_a_batch_or_without_validation_are_told(tmp_path):

@@ -9,7 +9,14 @@ import tifffile
 from PIL import Image
 
 from files_of_all_kinds import png, save, turned
-from segmentation_helpers.datasets import DatasetError, FolderDataset, check_dataset, read_colour_mask, read_index_mask
+from segmentation_helpers.datasets import (
+    DatasetError,
+    FolderDataset,
+    check_dataset,
+    read_colour_mask,
+    read_index_mask,
+    voc_palette,
+)
 from segmentation_helpers.datasets.masks import read_threshold_mask
 
 RNG = np.random.default_rng(0)
@@ -131,9 +138,120 @@ def test_a_palette_of_greys_whose_levels_alone_fit(tmp_path, name, mapping, clas
     np.testing.assert_array_equal(mask, TWO * (1 if mapping else 100))
 
 
-def test_indices_that_fit_are_obeyed_even_where_the_levels_are_greys(tmp_path):
-    path = png(TWO, tmp_path / "m.png", 8, [(255, 255, 255), (0, 0, 0)])
-    np.testing.assert_array_equal(read(path, None, 2), TWO)
+GREYS = {  # indices, the grey level of each, mapping, number of classes
+    "Pillow's GIF": ([0, 1, 1], [0, 5], None, 10),
+    "in reverse": ([0, 1, 2], [2, 1, 0], None, 3),
+    "white first": ([0, 1, 1], [255, 0], None, 2),
+    "void": ([0, 1, 2], [0, 1, 255], None, 3),
+    "a mapping of both": ([0, 1, 1], [0, 5], {0: 0, 1: 1, 5: 2}, 3),
+    "a class as void": ([0, 1, 1], [0, 255], {0: 0, 1: 1, 255: 0}, 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", GREYS)
+def test_greys_that_fit_as_indices_and_as_levels_are_refused(tmp_path, kind):
+    indices, levels, mapping, classes = GREYS[kind]
+    names = [f"c{i}" for i in range(classes)]
+    mask = np.array(indices, np.uint8)[IDS]
+    folder(tmp_path, [mask, mask], write=lambda m, p: png(m, p, 8, [(level,) * 3 for level in levels]))
+    with pytest.raises(
+        DatasetError, match=r"p00\.png has a palette: its indices are 0, 1.* its grey levels .*Both fit"
+    ) as error:
+        own(tmp_path, names, mapping=mapping)
+    with pytest.raises(DatasetError, match="Both fit"):
+        read(tmp_path / "masks/p00.png", mapping, classes)
+    expected = np.array(levels)[mask]
+    expected = np.vectorize((mapping or {}).get)(expected, expected)
+    data = own(tmp_path, names, mapping=said(error, "mapping"))
+    np.testing.assert_array_equal(data.read(0)[1], expected, "the remedy for levels")
+    for path in (tmp_path / "masks").iterdir():
+        remedy = re.search(r"Image\.fromarray\(.*?\)\)\)", str(error.value))[0]
+        eval(remedy, {"Image": Image, "np": np, "path": path}).save(path)
+    if set(np.unique(mask)) <= set(mapping or range(classes)):
+        expected = np.vectorize((mapping or {}).get)(mask, mask)
+        np.testing.assert_array_equal(own(tmp_path, names, mapping=mapping).read(1)[1], expected, "the one for indices")
+
+
+def test_a_gif_of_one_id_is_not_read_as_class_0(tmp_path):
+    folder(tmp_path, [np.full_like(IDS, 2)], ".gif")
+    assert not np.array(Image.open(tmp_path / "masks/p00.gif")).any(), "Pillow numbers the ids anew"
+    with pytest.raises(DatasetError, match="its indices are 0, its grey levels 2. Both fit"):
+        own(tmp_path)
+
+
+def test_palettes_that_can_be_read_in_one_way_only_are_quiet(tmp_path):
+    black_and_white = png(TWO, tmp_path / "m.png", 1, [(0, 0, 0), (255, 255, 255)])
+    np.testing.assert_array_equal(read(black_and_white, None, 2), TWO)
+    seven = (TWO * 7).astype(np.uint8)
+    path = png(seven, tmp_path / "voc.png", 8, voc_palette().tolist())
+    np.testing.assert_array_equal(read(path, None, 150), seven, "VOC's index 7 is grey 128")
+    same = png(IDS, tmp_path / "same.png", 8, [(i, i, i) for i in range(200)])
+    np.testing.assert_array_equal(read(same, None, 3), IDS)
+    alike = {0: 0, 1: 1, 2: 1, 5: 1}
+    path = png(TWO * 2, tmp_path / "alike.png", 8, [(0, 0, 0), (5, 5, 5), (5, 5, 5)])
+    np.testing.assert_array_equal(read(path, alike, 2), TWO, "both readings give the same classes")
+
+
+# Palettes of several files -----------------------------------------------------------------------------------------------
+
+RED, GREEN, BLACK, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 0), (0, 0, 255)
+DIFFERENT = {  # palettes of two masks and the indices for the ids 0, 1, 2 in each
+    "a class is another index": ([BLACK, RED, GREEN], [0, 1, 2], [RED, BLACK, GREEN], [1, 0, 2]),
+    "two swapped": ([BLACK, RED, GREEN], [0, 1, 2], [BLACK, GREEN, RED], [0, 2, 1]),
+    "no index in common": ([BLACK, RED, GREEN, BLUE], [0, 1, 1], [BLUE, GREEN, BLACK, RED], [2, 3, 3]),
+    "other colours": ([BLACK, RED, GREEN], [0, 1, 2], [BLACK, RED, BLUE], [0, 1, 2]),
+}
+
+
+def coloured(root, kind, count=2, at=1, suffix=".png"):
+    """`count` masks with the first palette of a kind, the one `at` with the second."""
+    folder(root, [IDS] * count)
+    for number in range(count):
+        colours, indices = DIFFERENT[kind][2:] if number == at else DIFFERENT[kind][:2]
+        image = Image.fromarray(np.array(indices, np.uint8)[IDS]).convert("P")
+        image.putpalette([value for colour in colours for value in colour])
+        (root / f"masks/p{number:02d}.png").unlink()
+        image.save(root / f"masks/p{number:02d}{suffix}")
+    return root
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+@pytest.mark.parametrize("kind", DIFFERENT)
+def test_palettes_that_differ_are_refused(tmp_path, kind, suffix):
+    data = coloured(tmp_path, kind, suffix=suffix)
+    words = r"different palettes: .*\(\d+, \d+, \d+\).*p00\.\w+, but .*p01\.\w+.*mapping=\{\(\d+, \d+, \d+\): 0, "
+    for mapping in (None, {0: 0, 1: 1, 2: 2, 3: 3}):
+        with pytest.raises(DatasetError, match=words):
+            own(data, list("abcd"), mapping=mapping)
+    colours = {tuple(colour): number for number, colour in enumerate([BLACK, RED, GREEN, BLUE])}
+    fixed = own(data, list("abcd"), mapping=colours)
+    expected = [
+        np.array([colours[DIFFERENT[kind][place][index]] for index in DIFFERENT[kind][place + 1]])[IDS]
+        for place in (0, 2)
+    ]
+    for index, mask in enumerate(expected):
+        np.testing.assert_array_equal(fixed.read(index)[1], mask, "by colour they are one thing")
+
+
+def test_one_palette_of_many_that_differs_is_found_by_check_dataset(tmp_path):
+    data = own(coloured(tmp_path, "two swapped", 40, 1))  # the second mask is not looked at when the data set is made
+    with pytest.raises(DatasetError, match=r"index 1 is \(255, 0, 0\) in .*p00\.png, but \(0, 255, 0\) in .*p01\.png"):
+        check_dataset(data)
+    with pytest.raises(DatasetError, match="different palettes"):
+        own(coloured(tmp_path, "two swapped", 40, 20))
+
+
+def test_palettes_that_differ_in_what_no_mask_uses_are_quiet(tmp_path):
+    folder(tmp_path, [IDS, IDS, TWO, TWO])
+    for number, colours in enumerate(
+        ([BLACK, RED, GREEN, BLUE], [BLACK, RED, GREEN], [BLACK, RED, BLUE], [BLACK, RED])
+    ):
+        png(IDS if number < 2 else TWO, tmp_path / f"masks/p{number:02d}.png", 8, colours)
+    assert check_dataset(own(tmp_path))[2] == 2 * (IDS == 2).sum()
+    double = [BLACK, RED, GREEN, BLACK]
+    for number, index in enumerate((0, 3)):
+        png(np.where(IDS == 0, index, IDS), tmp_path / f"masks/p{number:02d}.png", 8, double)
+    own(tmp_path, mapping={0: 0, 1: 1, 2: 2, 3: 0})
 
 
 def test_floats_with_fractions_and_nan(tmp_path):
@@ -362,6 +480,72 @@ def test_255_is_void_where_one_mask_of_many_holds_another_id(tmp_path, place):
     data = own(folder(tmp_path, masks), ["bg", "cat"])
     np.testing.assert_array_equal(data.read(place)[1], masks[place])
     assert len(own(tmp_path, ["bg", "cat"], split="val")) == 8, "the other split decides, too"
+
+
+def bits(mask, path):
+    save(mask > 0, path)
+
+
+def two_colours(mask, path):
+    png((mask > 0).astype(np.uint8), path, 1, [(0, 0, 0), (255, 255, 255)])
+
+
+@pytest.mark.parametrize("write", [bits, two_colours])
+def test_masks_of_one_bit_beside_masks_of_0_and_255_are_refused(tmp_path, write):
+    folder(tmp_path, [TWO * 255] * 40)
+    write(TWO, tmp_path / "masks/p20.png")
+    with pytest.raises(
+        DatasetError, match=r"in two ways: .*p20\.png is black and white.*p00\.png holds 0 and 255"
+    ) as error:
+        own(tmp_path, ["bg", "cat"])
+    data = own(tmp_path, ["bg", "cat"], mapping=said(error, "mapping"))
+    assert all((data.read(index)[1] == TWO).all() for index in (0, 20))
+    for number in range(40):  # the other way round, and one that is looked at by check_dataset alone
+        write(TWO, tmp_path / f"masks/p{number:02d}.png")
+    save(TWO * 255, tmp_path / "masks/p21.png")
+    with pytest.raises(DatasetError, match=r"in two ways: .*p00\.png .*p21\.png"):
+        check_dataset(own(tmp_path, ["bg", "cat"]))
+    mask = np.where(IDS == 2, 255, IDS).astype(np.uint8)
+    save(mask, tmp_path / "masks/p30.png")
+    check_dataset(own(tmp_path, ["bg", "cat"]))  # 255 is void beside 1
+
+
+def test_masks_of_0_and_1_beside_masks_of_0_and_255_are_told_of(tmp_path):
+    folder(tmp_path, [TWO, TWO * 255, TWO])
+    with pytest.warns(UserWarning, match=r"0 and 1, as .*p00\.png does, others 0 and 255, as .*p01\.png does") as told:
+        own(tmp_path, ["bg", "cat"])
+    assert len(told) == 1 and told[0].filename == __file__
+    data = own(tmp_path, ["bg", "cat"], mapping=eval(str(told[0].message).split("mapping=")[1].rstrip(".")))
+    assert all((data.read(index)[1] == TWO).all() for index in range(3))
+    folder(tmp_path, [TWO] * 40)
+    data = own(tmp_path, ["bg", "cat"])
+    save(TWO * 255, tmp_path / "masks/p01.png")
+    with pytest.warns(UserWarning, match="others 0 and 255"):
+        check_dataset(data)
+
+
+@pytest.mark.parametrize("small, large, cut", [(1, 255, 128), (1, 255, 2), (255, 65535, 30000), (1, 65535, 256)])
+def test_a_threshold_that_only_some_masks_reach(tmp_path, small, large, cut):
+    masks = [TWO.astype(np.uint16) * large] * 40
+    dark = TWO * np.uint8(small)
+    folder(tmp_path, masks)
+    save(dark, tmp_path / "masks/p01.png")
+    data = own(tmp_path, ["bg", "cat"], threshold=cut)  # not looked at here
+    words = rf"in two ways: .*p01\.png holds 0 and {small}, but .*p00\.png values up to {large}"
+    with pytest.raises(DatasetError, match=words) as error:
+        check_dataset(data)
+    save(dark, tmp_path / "masks/p20.png")
+    with pytest.raises(DatasetError, match=r"in two ways: .*p20\.png"):
+        own(tmp_path, ["bg", "cat"], threshold=cut)
+    if (small, large) == (1, 255):
+        save(TWO * 255, tmp_path / "masks/p00.png")
+        assert (own(tmp_path, ["bg", "cat"], mapping=said(error, "mapping")).read(1)[1] == TWO).all()
+
+
+def test_dark_masks_without_a_second_value_are_quiet_for_a_threshold(tmp_path):
+    noise = RNG.integers(0, 9, TWO.shape, dtype=np.uint8)
+    folder(tmp_path, [TWO * 255, TWO * 0, noise, TWO * 100])
+    assert check_dataset(own(tmp_path, ["bg", "cat"], threshold=128))[1] == TWO.sum()
 
 
 def test_masks_of_one_value_each_say_nothing_of_255(tmp_path):

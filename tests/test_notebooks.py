@@ -102,6 +102,15 @@ def test_it_learns_a_readers_own_classes_by_settings_alone(path, data, own):
     shutil.rmtree(run.run_dir)
 
 
+def test_notebook_10_takes_a_pretrained_encoder(data):
+    path = ROOT / "notebooks/10_unet_from_scratch.ipynb"
+    run = run_in_smoke_mode(path, data, {"encoder": "tf_efficientnet_lite0"}, timeout=TIME_OUT)
+    assert run.returncode == 0, run.output
+    metrics = json.loads((run.run_dir / "metrics.json").read_text())
+    assert metrics["recipe"]["encoder"] == "tf_efficientnet_lite0" and 3.5e6 < metrics["parameters"] < 4.5e6
+    shutil.rmtree(run.run_dir)
+
+
 @each_notebook
 def test_it_reads_well(path):
     assert path.stat().st_size < 3_000_000

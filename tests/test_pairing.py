@@ -1,6 +1,7 @@
 """Which mask belongs to which picture; where they do not pair, the message names patterns that would, and these work."""
 
 import re
+import time
 import unicodedata
 
 import numpy as np
@@ -21,7 +22,8 @@ def write(root, *patterns, names=("0", "1", "2", "3")):
             array = np.full((8, 8), number % 3, np.uint8)
             array[0, 0] = (number + 1) % 3
             picture = patterns.index(pattern) == 0
-            Image.fromarray(np.dstack([array * 50] * 3) if picture else array).save(path)
+            options = {"optimize": False} if path.suffix == ".gif" else {}  # else Pillow's GIFs number the ids anew
+            Image.fromarray(np.dstack([array * 50] * 3) if picture else array).save(path, **options)
     return root
 
 
@@ -109,6 +111,113 @@ def test_a_file_is_never_its_own_mask(tmp_path):
     for options in ({}, {"image_pattern": "{name}.png", "mask_pattern": "{name}.png"}):
         with pytest.raises(DatasetError, match="0.png would be picture and mask at once"):
             own(tmp_path, "all", "all", **options)
+
+
+@pytest.mark.parametrize("way", ["a link to the folder", "two dots", "links to the files", "hard links"])
+@pytest.mark.parametrize("options", [{}, {"threshold": 1, "classes": ["a", "b"]}])
+def test_a_folder_under_two_names_is_one_folder(tmp_path, way, options):
+    write(tmp_path, "images/{}.png")
+    masks = tmp_path / ("images/../images" if way == "two dots" else "masks")
+    if way == "a link to the folder":
+        masks.symlink_to(tmp_path / "images")
+    elif way != "two dots":
+        masks.mkdir()
+        for path in (tmp_path / "images").iterdir():
+            (masks / path.name).symlink_to(path) if "links to" in way else (masks / path.name).hardlink_to(path)
+    with pytest.raises(DatasetError, match="0.png would be picture and mask at once"):
+        FolderDataset(tmp_path / "images", masks, **{"classes": ABC, **options})
+    if way == "a link to the folder":
+        write(tmp_path, "images/{}_img.png", "images/{}_mask.png")
+        for path in (tmp_path / "images").glob("?.png"):
+            path.unlink()
+        with pytest.raises(DatasetError, match="one folder. All 4 pictures pair with") as error:
+            own(tmp_path)
+        assert len(own(tmp_path, **follow(error))) == 4
+
+
+@pytest.mark.parametrize("pattern, better", [
+    ("*{name}.png", "*_{name}.png"), ("{name}*.png", "{name}_*.png"), ("day*/x*{name}.png", "day*/x*_{name}.png"),
+    ("{name}*", "{name}_*"),
+])  # fmt: skip
+def test_a_star_right_beside_the_name_is_refused(tmp_path, pattern, better):
+    write(tmp_path, "images/im_{}.png", "masks/mask_{}.png", names=("11", "22", "32"))
+    with pytest.raises(DatasetError, match="nobody can say where the name (begins|ends)") as error:
+        own(tmp_path, image_pattern=pattern, mask_pattern=pattern)
+    assert f'as in "{better}"' in str(error.value)
+
+
+def test_what_a_star_leaves_is_the_longest_name(tmp_path):
+    write(tmp_path, "images/im_{}.png", "masks/mask_{}.png", names=("1_1", "2_1", "3_2"))
+    data = own(tmp_path, image_pattern="*_{name}.png", mask_pattern="*_{name}.png")
+    assert [(image.stem, mask.stem) for image, mask in data.pairs] == [
+        (f"im_{i}", f"mask_{i}") for i in ("1_1", "2_1", "3_2")
+    ]
+    write(tmp_path, "a/{}_x_2020.png", "b/{}_y.png", names=("1_1", "2_1"))
+    data = own(tmp_path, "a", "b", image_pattern="{name}_x_*.png", mask_pattern="{name}_*.png")
+    assert [(image.stem, mask.stem) for image, mask in data.pairs] == [
+        (f"{i}_x_2020", f"{i}_y") for i in ("1_1", "2_1")
+    ]
+
+
+def test_pictures_in_sub_folders_beside_others_are_told_of(tmp_path):
+    write(tmp_path, "images/{}.png", "masks/{}.png")
+    own(tmp_path)
+    write(tmp_path, "images/day2/{}.png", "masks/day2/{}.png", names=("5", "6"))
+    write(tmp_path, "images/.hidden/{}.png", names=("5", "6"))
+    words = r"holds 4 pictures, and 2 more in sub-folders \(day2/5\.png the first\), which are left out.*image_pattern="
+    with pytest.warns(UserWarning, match=words) as told:
+        assert len(own(tmp_path)) == 4
+    assert len(told) == 1 and told[0].filename == __file__
+    found = dict(re.findall(r'(image_pattern|mask_pattern)="(.*?)"', str(told[0].message)))
+    assert len(own(tmp_path, **found)) == 6
+    write(tmp_path, "top/{}.png", "top/labels/masks/{}.png")
+    assert len(own(tmp_path, "top", "top/labels/masks")) == 4, "masks in a sub-folder are no pictures"
+
+
+@pytest.mark.parametrize("unpaired", ["error", "skip"])
+@pytest.mark.parametrize("missing", [0, 1, 3, 5])
+def test_patterns_are_found_whichever_picture_lacks_its_mask(tmp_path, missing, unpaired):
+    for layout in (("images/p{}.png", "masks/p{}_mask.png", "masks"), ("one/p{}.png", "one/p{}_mask.png", "one")):
+        root = tmp_path / layout[2]
+        write(root, *layout[:2], names="012345")
+        (root / layout[1].format(missing)).unlink()
+        with pytest.raises(DatasetError, match="5 of 6 pictures pair with") as error:
+            own(root, "one" if layout[2] == "one" else "images", layout[2], unpaired=unpaired)
+        data = own(root, "one" if layout[2] == "one" else "images", layout[2], **follow(error))
+        assert [mask.stem for _, mask in data.pairs] == [f"p{i}_mask" for i in range(6) if i != missing]
+
+
+def test_pictures_are_not_paired_with_pictures(tmp_path):
+    tiles = [f"{i // 64:03}_{i % 64:03}" for i in range(130)]
+    for name in [f"S2A_T32_tile_{tile}" for tile in tiles] + [f"label-{i * 7 + 1:05}" for i in range(130)]:
+        (tmp_path / "all").mkdir(exist_ok=True)
+        (tmp_path / f"all/{name}.png").write_bytes(b"")
+    with pytest.raises(DatasetError, match="picture and mask at once. Say how each is called") as error:
+        own(tmp_path, "all", "all")
+    assert "pair with" not in str(error.value)
+
+
+def test_a_way_that_pairs_few_files_is_not_suggested(tmp_path):
+    write(tmp_path, "images/{}.png", names=[f"x{i}" for i in range(30)])
+    write(tmp_path, "masks/{}.png", names=[f"other{i * 7}y" for i in range(27)])
+    write(tmp_path, "masks/{}_mask.png", names=["x0", "x1", "x2"])
+    with pytest.raises(DatasetError, match="no mask") as error:
+        own(tmp_path)
+    assert "pair with" not in str(error.value)
+
+
+@pytest.mark.parametrize("layout", [("i/{}.tif", "i/{}_label.tif", "i"), ("i/{}_B04.tif", "m/label-{}.tif", "m")])
+def test_patterns_of_thousands_of_files_are_found_in_seconds(tmp_path, layout):
+    for number in range(3000):
+        name = f"S2A_MSIL2A_20200101T103421_N0213_R108_T32TMS_20200101T122544_tile_{number // 64:03}_{number % 64:03}"
+        for pattern in layout[:2]:
+            path = tmp_path / pattern.format(name)
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+    start = time.process_time()
+    with pytest.raises(DatasetError, match="All 3000 pictures pair with"):
+        own(tmp_path, "i", layout[2])
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize("missing", ["masks/2.png", "images/2.png"])

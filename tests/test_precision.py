@@ -39,12 +39,27 @@ def test_another_instruction_set_is_another_decision(cache, monkeypatch):
     assert precision.decide() == "fp32" and len(json.loads(cache.read_text())) == 2
 
 
-@pytest.mark.parametrize("content", ["", "damaged", "[1]x"])
+HERE = "this processor"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "damaged", "[1]x", "null", "[]", "3", '"bf16"', "NaN", {HERE: {}}, {HERE: "bf16"}, {HERE: None}, {HERE: ["bf16"]},
+     {HERE: {"precision": "bf17"}}, {HERE: {"precision": None}}, {HERE: {"precision": ["bf16"]}}, {HERE: {"error": 0.01}}],
+)  # fmt: skip
 def test_a_damaged_cache_is_written_anew(cache, content, monkeypatch):
-    cache.parent.mkdir(parents=True)
+    monkeypatch.setattr(precision, "measure", lambda: {"precision": "fp32"})
+    precision.decide()
+    (key,) = json.loads(cache.read_text())
+    if isinstance(content, dict):
+        content = json.dumps({key: content[HERE], "another": {"precision": "fp32"}})
     cache.write_text(content)
+    precision.decide.cache_clear()  # another process
     monkeypatch.setattr(precision, "measure", lambda: {"precision": "bf16"})
-    assert precision.decide() == "bf16" and len(json.loads(cache.read_text())) == 1
+    assert precision.decide() == "bf16"
+    kept = json.loads(cache.read_text())
+    assert kept[key] == {"precision": "bf16"} and set(kept) <= {key, "another"}
+    assert ("another" in kept) == ("another" in content), "what is whole is kept"
 
 
 def test_a_cache_that_cannot_be_written_is_told(cache, monkeypatch, capsys):

@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import functools
 import itertools
 import json
 import math
@@ -23,7 +22,7 @@ import training_run
 from segmentation_helpers.inference import Normalized
 from segmentation_helpers.metrics import ConfusionMatrix
 from segmentation_helpers.training import TrainingError, evaluate, fit, load_weights, plan_steps, save_weights
-from segmentation_helpers.training.identity import checksum, code_digest
+from segmentation_helpers.training.identity import checksum
 from training_run import Squares, cross_entropy, loaders, small_model
 
 
@@ -67,85 +66,6 @@ def scaled(value):
 def scaled_loss(logits, mask):
     """What it says here changes nothing."""
     return scaled(F.cross_entropy(logits, mask, ignore_index=255))
-
-
-def weighted(factor, other=None):
-    def loss(logits, mask):
-        return factor * F.cross_entropy(logits, mask, ignore_index=255) + 0 * len(other or [])
-
-    return loss
-
-
-class Criterion(nn.Module):
-    def __init__(self, gamma):
-        super().__init__()
-        self.gamma = gamma
-
-    def forward(self, logits, mask):
-        return F.cross_entropy(logits, mask, ignore_index=255) ** self.gamma
-
-
-def compiled(source):
-    space = {"__name__": "__main__", "F": F}
-    exec(source, space)
-    return space["loss"]
-
-
-def test_the_code_of_a_loss_is_seen_with_all_that_it_reaches(monkeypatch):
-    before = code_digest(scaled_loss)
-    for _ in range(100):
-        scaled_loss(torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2, dtype=torch.long))
-    assert code_digest(scaled_loss) == before, "running it changes nothing"
-    monkeypatch.setitem(globals(), "SHARE", 0.25)
-    assert code_digest(scaled_loss) != before, "a global that a function reaches"
-    monkeypatch.setitem(globals(), "SHARE", 0.5)
-    assert code_digest(scaled_loss) == before
-    monkeypatch.setitem(globals(), "scaled", lambda value: value * 2)
-    assert code_digest(scaled_loss) != before, "a function that it calls"
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        (weighted(1.0), weighted(2.0)),
-        (Criterion(1.0), Criterion(2.0)),
-        (functools.partial(F.cross_entropy, ignore_index=255), functools.partial(F.cross_entropy, ignore_index=254)),
-        (compiled("def loss(a, b): return F.cross_entropy(a, b)"), compiled("def loss(a, b): return F.nll_loss(a, b)")),
-        (compiled("def loss(a, b, w=1): return w * a"), compiled("def loss(a, b, w=2): return w * a")),
-        (compiled("def loss(a, b, *, w=1): return w * a"), compiled("def loss(a, b, *, w=2): return w * a")),
-        (compiled("def loss(a, b): return a + 1"), compiled("def loss(a, b): return a + 2")),
-        (
-            compiled("def loss(a, b): return (lambda x: x + 1)(a)"),
-            compiled("def loss(a, b): return (lambda x: x + 2)(a)"),
-        ),
-        (
-            compiled("K = (1, 'a')\ndef loss(a, b): return a * K[0]"),
-            compiled("K = (2, 'a')\ndef loss(a, b): return a * K[0]"),
-        ),
-        (
-            compiled("def h(x): return x\ndef loss(a, b): return h(a)"),
-            compiled("def h(x): return -x\ndef loss(a, b): return h(a)"),
-        ),
-    ],
-)
-def test_another_loss_has_another_digest(one, other):
-    assert code_digest(one) != code_digest(other)
-    assert code_digest(one) == code_digest(one)
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        (weighted(1.0, other=[1]), weighted(1.0, other=[2, 3])),
-        (
-            compiled("def loss(a, b): return a + 1"),
-            compiled("\n\n\n# a comment\ndef loss(a, b):\n    'doc'\n    return a + 1"),
-        ),
-        (Criterion(1.0), Criterion(1.0).eval()),
-    ],
-)
-def test_what_is_not_seen_or_changes_nothing(one, other):
-    assert code_digest(one) == code_digest(other)
 
 
 def zeroed(model):

@@ -8,6 +8,7 @@ from PIL import Image
 
 from segmentation_helpers import settings
 from segmentation_helpers.datasets import DatasetError, FolderDataset, load_dataset
+from segmentation_helpers.environment import given_path
 from segmentation_helpers.settings import SettingError, choice, meanings, names, numbers, own_data, size
 
 
@@ -42,6 +43,59 @@ def test_numbers():
     assert all(isinstance(value, int) for value in numbers("2,4", "rates"))
     with pytest.raises(SettingError, match='rates is .*"2,4,6"'):
         numbers("2;4", "rates")
+
+
+@pytest.mark.parametrize("value, expected", [
+    ("128", 128), ("128.0", 128), (" 4095.0 ", 4095), ("1e3", 1000), ("0.5", 0.5), (128, 128), (128.0, 128), (np.uint8(7), 7),
+    (np.float32(0.5), 0.5), (None, None), ("-1", -1), (str(2**60 + 1), 2**60 + 1),
+])  # fmt: skip
+def test_one_number(value, expected):
+    found = settings.number(value, "scale")
+    assert found == expected and isinstance(found, type(expected))
+    if value is not None:
+        assert numbers(value, "scale") == (expected,)
+
+
+@pytest.mark.parametrize("value", [
+    "4,095", "65,535", "100,200", "0,5", "4095,", "", "x", [128], (1, 2), {}, True, "nan", float("inf"),
+])  # fmt: skip
+def test_what_is_not_one_number_is_refused(value):
+    words = "give one number without a comma" if "," in str(value) and isinstance(value, str) else "give one number"
+    with pytest.raises(SettingError, match=rf"threshold is .*: {words}"):
+        settings.number(value, "threshold")
+    for key in ("scale", "threshold", "bands"):
+        with pytest.raises(SettingError, match=rf"{key} is .*: {words}"):
+            own_data("images", "masks", "a,b", **{key: value})
+
+
+def test_numbers_of_own_data_arrive_whole():
+    given = own_data("images", "masks", "a,b", threshold="128.0", scale="4095.0", bands="3")
+    assert given["threshold"] == 128 and given["scale"] == 4095 and given["bands"] == 3
+    assert all(isinstance(given[key], int) for key in ("threshold", "scale", "bands"))
+    assert own_data("images", "masks", "a,b", threshold="0.5")["threshold"] == 0.5
+
+
+@pytest.mark.parametrize("value", ["", " ", 2024, [], ["images"], True])
+@pytest.mark.parametrize("name", ["images", "masks"])
+def test_a_folder_must_be_named(value, name):
+    folders = {"images": "images", "masks": "masks"} | {name: value}
+    with pytest.raises(
+        SettingError, match=rf'{name} is .*: give the folder of your \w+, such as "{name}", or "\." for this one'
+    ):
+        own_data(**folders, classes="a,b")
+    with pytest.raises(SettingError, match="give the folder of your pictures"):
+        own_data("", None, None)
+    assert own_data(**folders | {name: "."}, classes="a,b")[name].resolve() == given_path(".").resolve(), "the remedy"
+
+
+def test_own_data_of_other_types_are_refused_in_words():
+    for value in (2, 2.5, None, object()):
+        if value is not None:
+            with pytest.raises(SettingError, match="classes is .*: give names with commas"):
+                names(value)
+            with pytest.raises(SettingError, match="image_pattern is .*: give how files are called"):
+                own_data("images", "masks", "a,b", image_pattern=value)
+    assert names(np.array(["a", "b"])) == names(name for name in "ab") == ["a", "b"]
 
 
 def test_mappings():
@@ -112,7 +166,8 @@ def test_patterns_pair_what_names_alone_do_not(layout, tmp_path):
         for file, value in ((image_file, 60 * number), (mask_file, number)):
             path = tmp_path / file.replace("{name}", f"p{number}")
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.full((8, 8), value, np.uint8)).save(path)
+            options = {"optimize": False} if path.suffix == ".gif" else {}  # else Pillow's GIFs number the ids anew
+            Image.fromarray(np.full((8, 8), value, np.uint8)).save(path, **options)
     (tmp_path / "readme.png.txt").write_text("no picture")
     data = FolderDataset(tmp_path, tmp_path, ["a", "b", "c"], image_pattern=image_pattern, mask_pattern=mask_pattern)
     assert len(data) == 3
@@ -130,6 +185,7 @@ def test_patterns_that_make_no_sense(folder_of_pairs):
         FolderDataset(*folders, mask_pattern="mask.png")
     with pytest.raises(DatasetError, match="give one of them"):
         FolderDataset(*folders, mask_suffix="_m", mask_pattern="{name}.png")
-    with pytest.raises(DatasetError, match=r"both look like \*\{name\}\.jpg"):
-        (folder_of_pairs / "images/q0.jpg").write_bytes((folder_of_pairs / "images/p0.jpg").read_bytes())
-        FolderDataset(*folders, image_pattern="*{name}.jpg")
+    (folder_of_pairs / "images/q_0.jpg").write_bytes((folder_of_pairs / "images/p0.jpg").read_bytes())
+    (folder_of_pairs / "images/r_0.jpg").write_bytes((folder_of_pairs / "images/p0.jpg").read_bytes())
+    with pytest.raises(DatasetError, match=r"both look like \*_\{name\}\.jpg"):
+        FolderDataset(*folders, image_pattern="*_{name}.jpg")

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 import streets
 from notebook_code import definitions
 from segmentation_helpers.datasets import check_dataset, load_dataset
+from segmentation_helpers.encoders import create_encoder
 from segmentation_helpers.inference import forward_padded
 
 
@@ -71,6 +72,28 @@ def test_the_jaccard_loss_of_sure_predictions_is_one_minus_the_iou(notebook):
         ((guess == c) & (truth == c) & known).sum() / (((guess == c) | (truth == c)) & known).sum() for c in range(4)
     ]
     torch.testing.assert_close(notebook.jaccard_loss(logits, mask), 1 - torch.stack(iou).mean())
+
+
+@pytest.mark.parametrize("size", [(64, 96), (40, 56), (33, 47)])
+def test_the_pretrained_network_gives_logits_of_the_images_size(notebook, size):
+    model = notebook.PretrainedUNet(11, "tf_efficientnet_lite0").eval()
+    with torch.inference_mode():
+        assert model(torch.rand(2, 3, *size)).shape == (2, 11, *size)
+
+
+def test_the_pretrained_network_starts_from_imagenet_and_learns_it_more_slowly(notebook):
+    recipe = {"network": "pretrained", "encoder": "tf_efficientnet_lite0"}
+    model = notebook.build_network(recipe)
+    for key, value in create_encoder().state_dict().items():
+        assert torch.equal(model.network.encoder.state_dict()[key], value)
+    assert (model.mean == 0.5).all() and (model.std == 0.5).all()
+    encoder, others = notebook.parameter_groups(model, recipe)
+    assert encoder["lr"] < others["lr"]
+    both = [*encoder["params"], *others["params"]]
+    assert {id(p) for p in both} == {id(p) for p in model.parameters()} and len(both) == len(list(model.parameters()))
+    assert {id(p) for p in encoder["params"]} == {id(p) for p in model.network.encoder.parameters()}
+    plain = notebook.build_network(notebook.classic)
+    assert notebook.parameter_groups(plain, notebook.classic)[0]["params"] == list(plain.parameters())
 
 
 def test_class_weights_are_one_for_the_median_class(notebook):

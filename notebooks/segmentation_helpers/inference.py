@@ -8,6 +8,7 @@ import math
 import os
 import warnings
 from collections.abc import Mapping
+from numbers import Real
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image, ImageOps
 
 from .normalized import Normalized, input_spec, pair_of, require_no_attributes
 
-__all__ = ["Normalized", "class_ids", "forward_padded", "input_spec", "predict"]
+__all__ = ["Normalized", "class_ids", "forward_padded", "forward_views", "input_spec", "predict"]
 
 
 def forward_padded(model, image, divisor=None):
@@ -43,6 +44,34 @@ def forward_padded(model, image, divisor=None):
     return logits[..., :height, :width]
 
 
+def forward_views(model, image, divisor=None, *, flip=False, scales=(1.0,)):
+    """The mean of an image's logits over several views of it (test-time augmentation): each scale, mirrored too with `flip`.
+
+    image (B, bands, H, W) float in 0..1 -> logits (B, C, H, W) float32. Each view goes through `forward_padded`; smaller ones
+    are resized with antialiasing, logits back bilinearly.
+    """
+    size, views = image.shape[-2:], []
+    for scale in check_scales(scales):
+        scaled = [max(1, round(side * scale)) for side in size]
+        view = image
+        if scale != 1:
+            view = F.interpolate(image.float(), scaled, mode="bilinear", antialias=True).to(image.dtype)
+        for mirrored in (False, True) if flip else (False,):
+            logits = forward_padded(model, view.flip(-1) if mirrored else view, divisor)
+            if logits.shape[-2:] != size:
+                logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+            views.append(logits.flip(-1) if mirrored else logits)
+    return views[0] if len(views) == 1 else sum(views) / len(views)
+
+
+def check_scales(scales):
+    """The scales of a picture's views, such as (0.75, 1, 1.25). Raises ValueError for what is none."""
+    numbers = tuple(scales) if isinstance(scales, (tuple, list)) else (scales,)
+    if not numbers or not all(isinstance(scale, Real) and 0.1 <= scale <= 10 for scale in numbers):
+        raise ValueError(f"scales is {scales!r}, but factors from 0.1 to 10 are wanted, such as (0.75, 1, 1.25)")
+    return numbers
+
+
 def class_ids(logits):
     """The class of every pixel: logits (B, C, H, W) -> int64 (B, H, W). One channel: class 1 where it is positive."""
     if logits.shape[1] == 1:
@@ -60,7 +89,7 @@ def warn_of_probabilities(lowest, highest) -> None:
         )
 
 
-def predict(model, image, *, tile=None, stride=None, window=None, flip=False, return_logits=False):
+def predict(model, image, *, tile=None, stride=None, window=None, flip=False, scales=(1.0,), return_logits=False):
     """The class of every pixel: uint8 image (H, W, bands), numpy or PIL, of any size -> uint8 class map (H, W), numpy.
 
     Several pictures of one size, an array (B, H, W, bands) or a list, give (B, H, W). A PIL image is turned upright by its EXIF
@@ -78,6 +107,7 @@ def predict(model, image, *, tile=None, stride=None, window=None, flip=False, re
     window: "smooth" fades every tile out towards its borders, so that no seams show; "flat" is the plain average of
         overlapping logits, as in MMSegmentation's slide_inference. Default: the Normalized's with its tile, else "smooth".
     flip: average the logits with those of the mirrored image.
+    scales: average those of the image, or of each tile, at several scales, such as (0.75, 1, 1.25).
     return_logits: return the logits instead, a float32 tensor (C, H, W) on the CPU, of several pictures (B, C, H, W).
 
     Where the model's Normalized has a `scale`, the picture is resized to it first and the logits are resized back.
@@ -85,7 +115,7 @@ def predict(model, image, *, tile=None, stride=None, window=None, flip=False, re
     """
     if isinstance(image, (list, tuple)) or np.ndim(image) == 4:
         return _predict_each(
-            model, image, tile=tile, stride=stride, window=window, flip=flip, return_logits=return_logits
+            model, image, tile=tile, stride=stride, window=window, flip=flip, scales=scales, return_logits=return_logits
         )
     require_no_attributes(model)
     spec = input_spec(model)
@@ -105,7 +135,7 @@ def predict(model, image, *, tile=None, stride=None, window=None, flip=False, re
 
     result, lowest, highest = None, math.inf, -math.inf
     with eval_mode(model), torch.inference_mode():
-        forward = _forward_of(model, spec, flip)
+        forward = _forward_of(model, spec, flip, check_scales(scales))
         finished = _finished_rows(forward, image, tile, stride, window or "smooth")
         if image.shape[:2] != (height, width):
             finished = _resized_rows(finished, (height, width))
@@ -217,7 +247,7 @@ def _resized_rows(finished, size, rows=64):
         yield top, F.interpolate(lines[None], size=(lines.shape[1], width), mode="bilinear", align_corners=False)[0]
 
 
-def _forward_of(model, spec, flip):
+def _forward_of(model, spec, flip, scales):
     """A function from uint8 pixels (h, w, bands) to float32 logits (C, h, w) on the model's device."""
     parameter = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     dtype = parameter.dtype if spec.bands is None else torch.float32  # Normalized casts after it has normalised
@@ -225,10 +255,7 @@ def _forward_of(model, spec, flip):
     def forward(pixels):
         pixels = torch.from_numpy(np.array(pixels, order="C")).to(parameter.device)  # a copy: views may be read-only
         image = (pixels.permute(2, 0, 1).float() / 255)[None].to(dtype)  # (1, bands, h, w)
-        logits = forward_padded(model, image, spec.divisor)
-        if flip:
-            logits = (logits + forward_padded(model, image.flip(-1), spec.divisor).flip(-1)) / 2
-        return logits[0]
+        return forward_views(model, image, spec.divisor, flip=flip, scales=scales)[0]
 
     return forward
 

@@ -6,14 +6,15 @@ Explained in `11_unet_fastai`, used wherever fastai trains.
 import functools
 import random
 import time
-import zlib
 from pathlib import Path
 
 import torch
-from fastai.callback.core import Callback, CancelEpochException
+from fastai.callback.core import Callback, CancelEpochException, TrainEvalCallback
+from fastai.callback.progress import CSVLogger, ProgressCallback, ShowGraphCallback
 from fastai.callback.tracker import TrackerCallback
+from fastai.data.load import DataLoader
 from fastai.data.transforms import Normalize
-from fastai.learner import Metric
+from fastai.learner import CastToTensor, Metric, Recorder
 from fastai.torch_core import to_float
 from fastcore.foundation import L
 
@@ -25,6 +26,7 @@ from .training import (
     CHECKPOINT,
     HISTORY,
     WEIGHTS,
+    TrainingError,
     epoch_seed,
     keep_aside,
     load_weights,
@@ -34,23 +36,52 @@ from .training import (
     to_csv,
     write_atomically,
 )
-from .training.files import as_json, plain
-from .training.identity import checksum, code_digest, differences, left_by
+from .training.digest import ADDRESS, code_digest, in_short
+from .training.files import as_json, kept, plain
+from .training.identity import (
+    FORMAT,
+    checksum,
+    describe_data,
+    describe_loss,
+    describe_model,
+    differences,
+    left_by,
+    remembered,
+)
+from .training.lock import alone_in_its_folder
+
+COSMETIC = (
+    ProgressCallback,
+    Recorder,
+    TrainEvalCallback,
+    CastToTensor,
+    ShowGraphCallback,
+    CSVLogger,
+)  # change no weights
 
 
 class BFloat16(Callback):
-    """The forward passes of a training in bfloat16, on any device; the loss sees float32."""
+    """The forward passes of a training in bfloat16, on any device; the loss sees float32.
 
-    def before_fit(self):
-        self.model.forward = torch.autocast(next(self.model.parameters()).device.type, torch.bfloat16)(
-            self.model.forward
-        )
+    Each batch's forward pass takes it away again before it begins, so that nothing is left after an error or Ctrl-C.
+    """
+
+    order = 90  # after whatever else prepares a batch
+
+    def before_batch(self):
+        network, forward, own = self.model, self.model.forward, vars(self.model).get("forward")
+
+        def once(*args, **options):
+            del network.forward  # the class's own is left
+            if own is not None:
+                network.forward = own
+            with torch.autocast(next(network.parameters()).device.type, torch.bfloat16):
+                return forward(*args, **options)
+
+        network.forward = once
 
     def after_pred(self):
         self.learn.pred = to_float(self.pred)
-
-    def after_fit(self):
-        self.model.__dict__.pop("forward", None)  # the class's own is left
 
 
 class MatrixMetric(Metric):
@@ -78,6 +109,7 @@ class MatrixMetric(Metric):
         return self._name
 
 
+@alone_in_its_folder
 def fit_learner(learn, epochs, rate, *, run_dir, method="fit_one_cycle", seed=0, settings=None, cbs=(), **options):
     """`learn.fit_one_cycle(epochs, rate)` that writes a checkpoint an epoch; returns the history, one dict per epoch.
 
@@ -91,27 +123,30 @@ def fit_learner(learn, epochs, rate, *, run_dir, method="fit_one_cycle", seed=0,
     Args:
         rate: learning rate, or fastai's slice of them. `method` is the Learner's: "fit_one_cycle", "fit", ...
         run_dir: gets checkpoint.pt, history.csv and, at the end, model.safetensors. One folder a fit.
-        settings: what else defines this run (a dict for JSON). It is the same run as for `fit`: settings, what trains, the code
-            of the loss, and weights that the run began with or left in the model. Any other is kept aside.
+        settings: what else defines this run (a dict for JSON). It is the same run as for `fit`: settings, network, what trains,
+            optimizer, batches, callbacks, the loss, and weights that the run began with or left in the model. Any other is kept
+            aside; so is a finished one whose model.safetensors is gone.
         cbs, options: for this fit alone, as in fastai.
 
-    Raises ValueError, in words, for DataLoaders without a batch to train on or without validation pictures.
+    Raises ValueError, in words, for DataLoaders without a batch to train on or without validation pictures, and for
+    "fine_tune", which is two trainings; TrainingError where the loss is no longer finite, or another fit trains in run_dir.
     """
     run_dir, model = Path(run_dir), learn.model
-    _check_learner(learn)
+    _check_learner(learn, method)
     if learn.opt is None:
         learn.create_opt()
+    _check_optimizer(learn)
     learn.opt.clear_state()
-    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    described = {
-        "epochs": epochs, "rate": str(rate), "method": method, "seed": seed, "options": repr(options),
-        "frozen": learn.opt.frozen_idx, "trained": f"{len(trained)} parameters, {zlib.crc32(repr(trained).encode()):08x}",
-        "pictures": len(learn.dls.train.dataset), "loss": f"{type(learn.loss_func).__name__} {code_digest(learn.loss_func)}",
-        "callbacks": sorted(type(cb).__name__ for cb in [*learn.cbs, *cbs]),
-    } | as_json(settings or {})  # fmt: skip
+    described = _describe(learn, epochs, rate, method, [*learn.cbs, *cbs], options) | {
+        "seed": seed, "settings": as_json(settings or {}), "format": FORMAT}  # fmt: skip
     saved, now = read_checkpoint(run_dir), checksum(model)
-    if saved is not None and (other := differences(saved, described, now)):
-        keep_aside(run_dir, other, carried_on=now == left_by(saved))
+    other = [] if saved is None else differences(saved, described, now)
+    if saved is not None and not other and saved["finished"] and not (run_dir / WEIGHTS).is_file():
+        other = [f"its {WEIGHTS} is missing"]
+    if other:
+        steps = epochs * len(learn.dls.train)
+        around = (steps - len(learn.dls.train), steps + len(learn.dls.train))  # a plan is rounded to whole epochs
+        keep_aside(run_dir, other, carried_on=now == left_by(saved), steps=around)
         saved = None
     if saved is not None and saved["finished"]:
         load_weights(model, run_dir / WEIGHTS)
@@ -121,7 +156,8 @@ def fit_learner(learn, epochs, rate, *, run_dir, method="fit_one_cycle", seed=0,
     keeper = _Keeper(model, run_dir, described, seed, saved, saved["initial"] if saved else now)
     learn._do_fit = keeper.remaining_epochs  # fastai's own start_epoch would call the trackers for epochs it leaves out
     try:
-        getattr(learn, method)(epochs, rate, cbs=[*cbs, keeper], **options)
+        with remembered(run_dir, model, learn.loss_func):
+            getattr(learn, method)(epochs, rate, cbs=[*cbs, keeper], **options)
     except BaseException:
         if (left := read_checkpoint(run_dir)) is not None:
             model.load_state_dict(left["model"])
@@ -133,8 +169,42 @@ def fit_learner(learn, epochs, rate, *, run_dir, method="fit_one_cycle", seed=0,
     return keeper.history
 
 
-def _check_learner(learn):
+def _describe(learn, epochs, rate, method, callbacks, options):
+    """What defines a run of a Learner, as `training.identity.describe` does for `fit`."""
+    names = {id(p): name for name, p in learn.model.named_parameters()}
+    groups = [[names[id(p)] for p in group] for group in learn.opt.param_lists]
+    given = {key: in_short(getattr(learn, key)) for key in ("opt_func", "wd", "wd_bn_bias", "train_bn", "moms")}
+    kept = [[type(cb).__name__, as_json(getattr(cb, "__stored_args__", {}))] for cb in callbacks
+            if not isinstance(cb, COSMETIC)]  # fmt: skip
+    pipelines = [str(getattr(learn.dls.train, name, "")) for name in ("after_item", "before_batch", "after_batch")]
+    return describe_model(learn.model) | describe_data(learn.dls.train) | {
+        "epochs": epochs, "rate": str(rate), "method": method, "options": as_json(options),
+        "optimizer": ", ".join(f"{key} {value}" for key, value in given.items()),
+        "groups": f"{len(groups)} of {[len(group) for group in groups]} parameters {code_digest(groups)}",
+        "frozen": learn.opt.frozen_idx, "loss": describe_loss(learn.loss_func, learn.model),
+        "callbacks": sorted(kept, key=str),
+        "batch transforms": ADDRESS.sub("", " ".join(pipelines)) if isinstance(learn.dls.train, DataLoader) else "",
+    }  # fmt: skip
+
+
+def _check_optimizer(learn):
+    """Raise TrainingError where the optimizer trains another model's parameters."""
+    own = {id(p) for p in learn.model.parameters()}
+    if any(id(p) not in own for group in learn.opt.param_lists for p in group):
+        raise TrainingError(
+            "The Learner's optimizer holds parameters that are not its model's: after another model was put into it, call "
+            "learn.create_opt()."
+        )
+
+
+def _check_learner(learn, method):
     """Refuse, in words, what would fail in the middle or go wrong in silence."""
+    if method == "fine_tune":
+        raise ValueError(
+            'method="fine_tune" is two trainings, and fit_learner keeps one a folder: call it twice, as fine_tune does. First '
+            "learn.freeze() and fit_learner(learn, 1, rate, pct_start=0.99, ...), then learn.unfreeze() and fit_learner(learn, "
+            "epochs, slice(rate / 200, rate / 2), pct_start=0.3, div=5.0, ...), each with a run_dir of its own."
+        )
     require_no_attributes(learn.model)
     for loader in learn.dls.loaders:
         pipeline = getattr(loader, "after_batch", None)  # a Pipeline of transforms, or a method that does nothing
@@ -162,13 +232,20 @@ class _Keeper(Callback):
     def __init__(self, network, run_dir, settings, seed, saved, initial):
         self.network = network  # learn.model, known after the fit, too
         self.run_dir, self.settings, self.seed, self.saved, self.initial = run_dir, settings, seed, saved, initial
-        self.history = saved["history"] if saved else []
+        self.history, self.begun = saved["history"] if saved else [], False
+        self.look_every = 1 if next(network.parameters()).device.type == "cpu" else 20  # looking makes a GPU wait
 
     @property
     def trackers(self):
-        return {type(cb).__name__: cb for cb in self.learn.cbs if isinstance(cb, TrackerCallback)}
+        found = [cb for cb in self.learn.cbs if isinstance(cb, TrackerCallback)]
+        return {f"{i} {type(cb).__name__}": cb for i, cb in enumerate(found)}
 
     def before_fit(self):
+        if self.begun:
+            raise ValueError(
+                "This method trains more than once: call fit_learner for each training, with its own run_dir."
+            )
+        self.begun = True
         if self.saved is None:
             self.save()
             return
@@ -199,8 +276,20 @@ class _Keeper(Callback):
     def after_batch(self):
         if self.training:
             self.loss_sum += self.loss.detach().float()
+            if (self.iter + 1) % self.look_every == 0 or self.iter + 1 == self.n_iter:
+                self.check_finite(self.loss_sum, "The loss is")
+
+    def check_finite(self, value, what):
+        if not torch.isfinite(value).all():
+            step = self.epoch * len(self.dls.train) + self.iter + 1
+            raise TrainingError(
+                f"{what} no longer finite at step {step} (epoch {self.epoch + 1}): lower the learning rate."
+                f"{kept(self.run_dir)}"
+            )
 
     def after_train(self):
+        for parameter in self.model.parameters():
+            self.check_finite(parameter.detach(), "The weights are")
         steps = len(self.dls.train)
         self.row = {"epoch": self.epoch + 1, "step": (self.epoch + 1) * steps, "loss": float(self.loss_sum) / steps}
         self.row |= {

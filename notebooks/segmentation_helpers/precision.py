@@ -92,10 +92,14 @@ def _step(model, image, bf16):
 
 
 def _read(path) -> dict:
+    """The decisions that are kept; whatever else the file holds counts as none."""
     try:
-        return json.loads(path.read_text())
+        known = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
+    decisions = known.items() if isinstance(known, dict) else ()
+    return {key: figures for key, figures in decisions
+            if isinstance(figures, dict) and figures.get("precision") in ("fp32", "bf16")}  # fmt: skip
 
 
 def _write(path, known):

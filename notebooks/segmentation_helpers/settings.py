@@ -3,7 +3,11 @@
 Every function takes the real thing, too, as one writes it in the settings cell. SettingError says what would be right.
 """
 
+import math
+import operator
+import os
 import re
+from collections.abc import Iterable
 from numbers import Integral
 
 from .datasets.errors import DatasetError
@@ -33,7 +37,8 @@ def names(value, name="classes") -> list[str] | None:
     """["a", "b"] from "a, b" or a list; None stays None."""
     if value is None:
         return None
-    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    parts = list(parts) if isinstance(parts, Iterable) else [parts]
     if not parts or not all(isinstance(part, str) and part for part in parts):
         raise SettingError(f'{name} is {value!r}: give names with commas between them, such as "background,cat".')
     if twice := sorted({part for part in parts if parts.count(part) > 1}):
@@ -47,9 +52,32 @@ def numbers(value, name) -> tuple[float, ...] | None:
         return None
     parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (tuple, list)) else [value]
     try:
-        return tuple(int(part) if float(part).is_integer() else float(part) for part in parts)
-    except (TypeError, ValueError):
+        return tuple(_number(part) for part in parts)
+    except (TypeError, ValueError, OverflowError):
         raise SettingError(f'{name} is {value!r}: give numbers with commas between them, such as "2,4,6".') from None
+
+
+def number(value, name) -> float | None:
+    """128 from "128" or "128.0", 0.5 from "0.5", or the number itself; None stays None. A comma is an error."""
+    if value is None:
+        return None
+    try:
+        return _number(value)
+    except (TypeError, ValueError, OverflowError):
+        comma = isinstance(value, str) and "," in value
+        remedy = " without a comma, such as 4095, or 0.5 with a point" if comma else ", such as 128"
+        raise SettingError(f"{name} is {value!r}: give one number{remedy}.") from None
+
+
+def _number(value):
+    """A finite number; whole ones are integers. Raises ValueError or TypeError for anything else."""
+    if isinstance(value, bool):
+        raise ValueError
+    try:
+        return int(value) if isinstance(value, str) else operator.index(value)
+    except (TypeError, ValueError):
+        value = float(value)
+        return int(value) if value.is_integer() else value if math.isfinite(value) else int(value)  # int() raises
 
 
 def meanings(value, classes=(), name="mapping") -> dict | None:
@@ -85,17 +113,29 @@ def own_data(images, masks, classes, mapping=None, image_pattern=None, mask_patt
         if given := [key for key, value in others.items() if value is not None]:
             raise SettingError(f"{given[0]} is given, but not images, the folder of your pictures.")
         return None
+    images = _folder(images, "images")
     for key in ("masks", "classes"):
         if others[key] is None:
             what = (
                 "the folder of their masks" if key == "masks" else 'the names of the classes, such as "background,cat"'
             )
             raise SettingError(f"images is given, but not {key}, {what}.")
+    for key, pattern in (("image_pattern", image_pattern), ("mask_pattern", mask_pattern)):
+        if pattern is not None and not isinstance(pattern, str):
+            raise SettingError(f'{key} is {pattern!r}: give how files are called, such as "{{name}}_mask.png".')
     classes = names(classes)
-    more = {
-        key: value if key == "unpaired" else numbers(value, key)[0] for key, value in more.items() if value is not None
-    }
+    more = {key: value if key == "unpaired" else number(value, key) for key, value in more.items() if value is not None}
     return {
-        "images": given_path(images), "masks": given_path(masks), "classes": classes,
+        "images": images, "masks": _folder(masks, "masks"), "classes": classes,
         "mapping": meanings(mapping, classes), "image_pattern": image_pattern, "mask_pattern": mask_pattern, **more,
     }  # fmt: skip
+
+
+def _folder(value, name):
+    """A folder as `given_path` finds it; nothing is not the current folder."""
+    if not isinstance(value, (str, os.PathLike)) or not str(value).strip():
+        what = "pictures" if name == "images" else "masks"
+        raise SettingError(
+            f'{name} is {value!r}: give the folder of your {what}, such as "{name}", or "." for this one.'
+        )
+    return given_path(value)

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 import streets
 from segmentation_helpers import environment
 from segmentation_helpers.datasets import load_dataset
+from segmentation_helpers.encoders import create_encoder, fast_depthwise, freeze_stages
 from segmentation_helpers.training import fit
 
 ROUNDS = 5
@@ -108,6 +109,35 @@ def training(data):
                    f"`fit` ({environment.best_precision()}, channels-last)", "a plain fp32 loop")  # fmt: skip
 
 
+def encoder_steps(other):
+    """Forward and backward of the pretrained encoder, images/s: fast_depthwise, against `other` ways to use bf16 and fp32."""
+    image = torch.rand(8, 3, 240, 320, device=environment.device()).to(memory_format=torch.channels_last)
+
+    def steps(prepare, autocast):
+        encoder = prepare(create_encoder().to(image.device, memory_format=torch.channels_last).train())
+
+        def step():
+            with torch.autocast(image.device.type, torch.bfloat16, enabled=autocast):
+                features = encoder(image)
+            sum(x.float().square().mean() for x in features).backward()
+            if image.is_cuda:
+                torch.cuda.synchronize()
+
+        return lambda: rate(lambda: [step() for _ in range(4)], 4 * len(image))
+
+    def frozen(encoder):
+        return freeze_stages(fast_depthwise(encoder), 2)
+
+    bf16 = "`fast_depthwise`, bf16"
+    sides = {
+        "bf16": (fast_depthwise, (lambda encoder: encoder, True), bf16, "plain bf16"),
+        "fp32": (fast_depthwise, (lambda encoder: encoder, False), bf16, "plain fp32"),
+        "frozen": (frozen, (fast_depthwise, True), "two stages frozen", bf16),
+    }
+    ours, theirs, ours_is, other_is = sides[other]
+    return compare("training the pretrained encoder", "images/s", steps(ours, True), steps(*theirs), ours_is, other_is)
+
+
 def training_without_bf16(data):
     """The same in a process whose oneDNN knows no bf16: `fit` must see that and lose nothing."""
     command = [sys.executable, "-m", "tests.benchmarks", "training"]
@@ -137,6 +167,7 @@ def main(root):
         if sys.argv[1:2] == ["training"]:
             return print(json.dumps(training(data)))
         rows = [bench(data) for bench in (reading, augmented, training)]
+        rows += [encoder_steps(other) for other in ("bf16", "fp32", "frozen")]
         if platform.machine() == "x86_64":
             rows.append(training_without_bf16(data))
         smoke = notebooks(data)

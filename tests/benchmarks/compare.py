@@ -8,7 +8,7 @@ A list is a module in tests/benchmarks/lists with
     DATASET "camvid"
     train(settings, seed, folder) -> (model, history), by `fit(run_dir=folder)`, so that it goes on where it was stopped
 
-and, if it wants to, `score(model, data) -> ConfusionMatrix`. Each run is a process of its own and leaves
+and, if it wants to, `score(model, split) -> ConfusionMatrix`. Each run is a process of its own and leaves
 results/compare/<list>/<row>-seed<n>.json; what is there already with the same settings is not trained again. Checkpoints lie
 outside the checkout, in the user's cache folder or in SEGMENTATION_RUNS.
 """
@@ -57,7 +57,7 @@ def run_one(listed, name, row, seed, results, runs):
     model, history = listed.train(settings, seed, runs / name / file_name(row, seed))
     scores = {}
     for split, data in listed.SPLITS.items():
-        confusion = getattr(listed, "score", plain_score)(model, data())
+        confusion = listed.score(model, split) if hasattr(listed, "score") else plain_score(model, data())
         scores[split] = {
             "miou": round(confusion.miou, 6), "pixel_accuracy": round(confusion.pixel_accuracy, 6),
             "iou": [None if v != v else round(v, 6) for v in confusion.iou.tolist()],
@@ -65,7 +65,7 @@ def run_one(listed, name, row, seed, results, runs):
     result = {
         "row": row, "settings": settings, "seed": seed, "dataset": listed.DATASET, "scores": scores,
         "parameters": sum(p.numel() for p in model.parameters()), "epochs": len(history), "steps": history[-1]["step"],
-        "train_seconds": round(sum(line["seconds"] for line in history), 1), "loss": round(history[-1]["loss"], 4),
+        "train_seconds": round(sum(line["seconds"] for line in history), 1), "loss": history[-1]["loss"],
         "device": environment.processor(), "versions": environment.versions(), "command": f"make compare LIST={name}",
     }  # fmt: skip
     results.mkdir(parents=True, exist_ok=True)

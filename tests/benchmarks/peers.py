@@ -84,7 +84,7 @@ class Halved(torch.nn.Module):
         return F.interpolate(self.model(small), size=image.shape[-2:], mode="bilinear")
 
 
-def smp_example(meter, watch):
+def smp_example(meter, watch, model=None):
     """examples/camvid_segmentation_multiclass: augmentation, loss, optimizer and schedule as published."""
     one_of = [
         A.OneOf([A.CLAHE(p=1), A.RandomBrightnessContrast(p=1), A.RandomGamma(p=1)], p=0.9),
@@ -97,7 +97,9 @@ def smp_example(meter, watch):
         A.Perspective(p=0.5, fill_mask=255), *one_of,
     ])  # fmt: skip
     loader = DataLoader(load_dataset("camvid", "train", transform=transform), 32, shuffle=True)
-    model = Normalized(smp.FPN("resnext50_32x4d", encoder_weights=None, classes=11), *fastai.imagenet_stats, divisor=32)
+    if model is None:
+        network = smp.FPN("resnext50_32x4d", encoder_weights=None, classes=11)
+        model = Normalized(network, *fastai.imagenet_stats, divisor=32)
     loss = smp.losses.DiceLoss("multiclass", from_logits=True, ignore_index=255)
     optimizer = torch.optim.Adam(model.parameters(), 2e-4)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50, eta_min=1e-5)
@@ -112,9 +114,21 @@ def smp_example(meter, watch):
         watch and watch.score(model)
 
 
+def fastai_loaders(statistics):
+    """`SegmentationDataLoaders` of the tutorial on CamVid's official split, at half size, batch 8."""
+    train, valid = load_dataset("camvid", "train"), load_dataset("camvid", "val")
+    pairs = train.pairs + valid.pairs  # an item is a number: fastai would transform a tuple part by part
+    block = fastai.DataBlock(
+        blocks=(fastai.ImageBlock, fastai.MaskBlock(train.classes)),
+        getters=[lambda item: pairs[item][0], lambda item: train.decode(pairs[item][1])],
+        splitter=fastai.IndexSplitter(range(len(train), len(pairs))), item_tfms=fastai.Resize((180, 240)),
+        batch_tfms=[*fastai.aug_transforms(), fastai.Normalize.from_stats(*statistics)],
+    )  # fmt: skip
+    return block.dataloaders(list(range(len(pairs))), bs=8, num_workers=0)
+
+
 def fastai_tutorial(meter, watch):
     """`SegmentationDataLoaders` at half size, batch 8, `unet_learner(resnet34)`, one cycle of 8 epochs, again and again."""
-    train, valid = load_dataset("camvid", "train"), load_dataset("camvid", "val")
 
     class Keeper(fastai.Callback):
         def after_batch(self):
@@ -127,14 +141,7 @@ def fastai_tutorial(meter, watch):
         def after_epoch(self):
             watch and watch.score(Normalized(Halved(self.learn.model), *fastai.imagenet_stats, divisor=64))
 
-    pairs = train.pairs + valid.pairs  # an item is a number: fastai would transform a tuple part by part
-    block = fastai.DataBlock(
-        blocks=(fastai.ImageBlock, fastai.MaskBlock(train.classes)),
-        getters=[lambda item: pairs[item][0], lambda item: train.decode(pairs[item][1])],
-        splitter=fastai.IndexSplitter(range(len(train), len(pairs))), item_tfms=fastai.Resize((180, 240)),
-        batch_tfms=[*fastai.aug_transforms(), fastai.Normalize.from_stats(*fastai.imagenet_stats)],
-    )  # fmt: skip
-    dls = block.dataloaders(list(range(len(pairs))), bs=8, num_workers=0)
+    dls = fastai_loaders(fastai.imagenet_stats)
     loss = fastai.CrossEntropyLossFlat(axis=1, ignore_index=255)
     learn = fastai.unet_learner(dls, fastai.resnet34, pretrained=False, n_out=11, loss_func=loss, cbs=Keeper())
     while True:

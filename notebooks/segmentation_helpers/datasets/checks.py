@@ -3,10 +3,13 @@
 import numpy as np
 
 from .classes import IGNORE_INDEX
-from .conventions import only_0_and_255
+from .conventions import Sides, Ways, only_0_and_255
 from .errors import DatasetError, warn
-from .files import glance, load
+from .files import glance, has_palette_or_bits, load
+from .masks import brightness, read_index_mask, read_threshold_mask, stored_ids
 from .members import members
+from .palettes import used
+from .smooth import Between
 
 DARK, BRIGHT = 16, 239  # 12 bits taken for 16 end at 15
 
@@ -14,14 +17,15 @@ DARK, BRIGHT = 16, 239  # 12 bits taken for 16 end at 15
 def check_dataset(dataset) -> np.ndarray:
     """Read every pair once; raise DatasetError on the first problem, in words, with the file and the remedy.
 
-    Finds damaged files, sizes that differ, ids out of range, JPEG and colour masks, masks of 0 and 255, masks that are
-    void everywhere or hold one class alone. Warns of pictures that are of one colour, nearly black or nearly white, of
-    another depth or number of bands than the rest, or turned by an EXIF tag that the mask may not know.
+    Finds damaged files, sizes that differ, ids out of range, JPEG and colour masks, masks of 0 and 255, palettes that
+    differ, masks written in two ways, masks that are void everywhere or hold one class alone. Warns of classes that smooth
+    resizing seems to have made, and of pictures that are of one colour, nearly black or nearly white, of another depth or
+    number of bands than the rest, or turned by an EXIF tag that the mask may not know.
     Takes Subset and ConcatDataset, too. Returns the number of pixels of each class, int64 (num_classes + 1,), void last.
     """
     data = members(dataset)
     counts, only = np.zeros(256, np.int64), True  # whether masks hold but 0 and 255
-    first_mixed, pictures = None, _Pictures()
+    first_mixed, pictures, masks = None, _Pictures(), _Masks()
     for index in range(len(data)):
         image, mask = data.read(index)
         pair = data.pair(index) or (f"picture {index}", f"mask {index}")
@@ -38,6 +42,8 @@ def check_dataset(dataset) -> np.ndarray:
         if first_mixed is None and here[0] and here[IGNORE_INDEX]:
             first_mixed = pair[1]
         pictures.look(image, pair[0])
+        masks.look(data.sources[index][0], pair[1], mask, here)
+    masks.check(data.classes)
     present = counts[: len(data.classes)]
     first = (data.pair(0) or (None, "the first mask"))[1]
     if only and present[0] and counts[IGNORE_INDEX]:
@@ -55,6 +61,44 @@ def check_dataset(dataset) -> np.ndarray:
         )
     pictures.warn(getattr(data, "scale", None))
     return np.append(present, counts[IGNORE_INDEX])
+
+
+class _Masks:
+    """How the masks of each data set are written; nothing is known of those that a decoder of the reader's own reads."""
+
+    def __init__(self):
+        self.between, self.seen = (
+            {},
+            {},
+        )  # by decoder, for data sets that were put together may read their masks in different ways
+
+    def look(self, data, path, mask, counts):
+        """One mask by its file, and as it was read, with the number of pixels of each id."""
+        decode = getattr(data, "decode", None)
+        function, options = getattr(decode, "func", decode), getattr(decode, "keywords", {})
+        if not (hasattr(path, "is_file") and path.is_file()):  # a cached data set may outlive its files
+            return
+        if function is read_index_mask and "num_classes" in options:
+            mapping = options.get("mapping")
+            if mapping is None:
+                self.between.setdefault(decode, Between()).look(mask, path)
+            ways = self.seen.setdefault(decode, Ways(mapping, options["num_classes"]))
+            if has_palette_or_bits(path):
+                ids, raw = stored_ids(path)
+                if ids is not None:
+                    ways.look(path, used(ids), raw)
+            elif mapping is None:
+                ways.look(path, np.flatnonzero(counts).tolist())
+        elif function is read_threshold_mask and "threshold" in options:
+            sides = self.seen.setdefault(decode, Sides(options["threshold"]))
+            if counts[1] == 0 or sides.bright is None:
+                sides.look(path, brightness(path))
+
+    def check(self, classes):
+        for ways in self.seen.values():
+            ways.check()
+        for between in self.between.values():
+            between.warn(classes)
 
 
 class _Pictures:

@@ -3,15 +3,16 @@
 import functools
 import itertools
 from concurrent.futures import ThreadPoolExecutor
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from .. import environment
-from . import transforms
+from . import padding, transforms
 from .classes import IGNORE_INDEX
 from .conventions import check_threshold, void_or_class
 from .errors import DatasetError, warn
@@ -20,6 +21,7 @@ from .images import check_options, read_image
 from .masks import read_colour_mask, read_index_mask, read_threshold_mask
 from .meanings import class_names, meanings, palette_of
 from .pairing import every_fifth, pairs_of
+from .seeding import Seeds
 from .values import INVALID
 
 
@@ -30,7 +32,10 @@ class SegmentationDataset(Dataset):
     `transform` takes image and mask, uint8 (H, W, bands) and (H, W), and changes both alike: albumentations, torchvision's
     transforms.v2 (which get tv_tensors), or a function that returns a dict or a tuple. Of what comes back uint8 is scaled
     to 0..1, and floats are left as they are. Every sample is seeded anew: from (seed, epoch, index) once `set_epoch` was
-    called (`fit` does so: workers, epochs and resumed runs all agree), else from torch's generator.
+    called (`fit` does so: workers, epochs and resumed runs all agree), else from torch's generator. The seed reaches
+    `random`, `np.random` and torch, and the albumentations and generators that the transform keeps: in attributes, lists,
+    functools.partial, closures and global names. It does not reach a generator or an A.Compose that is made anew in each
+    call, nor processes and libraries with random numbers of their own.
 
     Args: `pairs` of (image path, mask path); `classes` and `palette`, None for ours; `decode`, which turns a mask path
     into uint8 class ids; `cache` keeps the decoded pictures in memory, 4 bytes a pixel (CamVid's train split at
@@ -43,7 +48,7 @@ class SegmentationDataset(Dataset):
     def __init__(self, pairs, classes, palette, decode, *, transform=None, cache=False, seed=0, limit=None, bands=3,
                  scale=None):  # fmt: skip
         self.pairs = [(Path(image), Path(mask)) for image, mask in pairs]
-        if limit is not None and limit < len(self.pairs):
+        if limit is not None and check_limit(limit) < len(self.pairs):
             self.pairs = [self.pairs[i * len(self.pairs) // limit] for i in range(limit)]
         self.classes = class_names(classes)
         self.palette = palette_of(palette, len(self.classes))
@@ -74,8 +79,14 @@ class SegmentationDataset(Dataset):
     @transform.setter
     def transform(self, transform):
         self._kind = None if transform is None else transforms.kind_of(transform)
-        self._transform, self._range_told = transform, False
-        if transform is not None and (words := transforms.filling(transform, self.classes)):
+        self._transform, self._seeds = transform, Seeds(transform)
+        self._told = set()  # what was said about it: "padding", "ids", "range"
+        if transform is not None:
+            self._tell("padding", padding.filling(transform, self.classes))
+
+    def _tell(self, what, words):
+        if words is not None:
+            self._told.add(what)
             warn(words)
 
     def _decode(self, index):
@@ -98,26 +109,29 @@ class SegmentationDataset(Dataset):
             seed = int(torch.randint(2**31, ()))  # differs by worker and epoch, follows torch.manual_seed
         else:
             seed = int(np.random.SeedSequence([self.seed, int(self._epoch), index]).generate_state(1)[0]) >> 1
-        if self._kind == "albumentations":
-            self.transform.set_random_seed(seed)
-            return transforms.call(self.transform, self._kind, image, mask)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with self._seeds(seed):
             return transforms.call(self.transform, self._kind, image, mask)
 
     def __getitem__(self, index):
+        if not isinstance(index, SupportsIndex):
+            raise DatasetError(
+                f"A data set gives one sample at a time, data[0], but was asked for data[{_as_written(index)}]. For several of "
+                "them take torch.utils.data.Subset(data, range(0, 10))."
+            )
         index = range(len(self))[index]  # -1 is the last, and past the end an IndexError
         image, mask = self.read(index)
         if self.transform is None:
             image = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()  # (bands, H, W), a copy
             return image.float() / 255, torch.as_tensor(np.array(mask), dtype=torch.int64)
+        if "padding" not in self._told:
+            self._tell("padding", padding.beyond(self.transform, image.shape, self.classes))
+        before = None if "ids" in self._told else transforms.present(mask)  # now, for a function may change it in place
         image, mask = transforms.tensors(*self._transformed(index, image, mask), self.bands, len(self.classes))
-        if not self._range_told and not (image.amin() >= -0.25 and image.amax() <= 1.25):  # a resize may overshoot
-            self._range_told = True
-            warn(
-                f"The transform gives images with values from {image.amin():.2f} to {image.amax():.2f}, but they should lie in "
-                "0..1: take A.Normalize out, normalisation is part of the network, Normalized(network, mean, std)."
-            )
+        if before is not None:
+            path, told = self.pairs[index][1], "padding" in self._told
+            self._tell("ids", transforms.ids_told(before, mask, path, self.classes, padding_told=told))
+        if "range" not in self._told:
+            self._tell("range", transforms.range_told(image, self.transform))
         return image, mask
 
     def __repr__(self):
@@ -165,6 +179,22 @@ class FolderDataset(SegmentationDataset):
         super().__init__(pairs, classes, palette, decode, **options)
 
 
+def check_limit(limit):
+    """The number of pictures to take. Raises DatasetError for anything else."""
+    if not isinstance(limit, Integral) or isinstance(limit, bool):
+        raise DatasetError(f"limit is {limit!r}, but must be how many pictures to take, a whole number such as 100.")
+    if limit < 1:
+        raise DatasetError(f"limit={limit} leaves no pictures: say how many to take, limit=100.")
+    return limit
+
+
+def _as_written(index):
+    if not isinstance(index, slice):
+        return repr(index)
+    ends = ["" if end is None else repr(end) for end in (index.start, index.stop, index.step)]
+    return ":".join(ends if ends[2] else ends[:2])
+
+
 def _decoder(mapping, threshold, masks, classes):
     """The function that reads a mask."""
     if threshold is not None:
@@ -181,7 +211,7 @@ def _decoder(mapping, threshold, masks, classes):
     rows = tuple(mapping.items()) if mapping else None
     if rows and isinstance(rows[0][0], tuple):
         return functools.partial(read_colour_mask, mapping=rows)
-    grey = True if rows else void_or_class(masks, len(classes))
+    grey = void_or_class(masks, rows, len(classes))
     return functools.partial(read_index_mask, mapping=rows, num_classes=len(classes), grey_colours=grey)
 
 

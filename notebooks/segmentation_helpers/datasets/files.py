@@ -12,11 +12,30 @@ import numpy as np
 from PIL import Image
 
 from .errors import DatasetError
+from .kinds import what_it_is
+from .netpbm import load_netpbm
 from .raw import ORIENTATION, Raw, upright
-from .tiff import glance_tiff, load_tiff
+from .tiff import glance_tiff, indexed_tiff, load_tiff
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm", ".pbm", ".pnm",
                   ".jp2"}  # fmt: skip
+LOSSLESS = (
+    "PNG",
+    "GIF",
+    "BMP",
+    "DIB",
+    "PPM",
+    "WEBP",
+    "TGA",
+    "PCX",
+    "ICO",
+    "QOI",
+    "SGI",
+    "XBM",
+    "MSP",
+    "IM",
+    "JPEG2000",
+)  # fmt: skip  or looked at elsewhere
 GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow stretches grey levels of 2 and 4 bits to 0..255
 
 
@@ -28,7 +47,7 @@ def load(path) -> Raw:
             start = file.read(4)
         if start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             return load_tiff(path)
-        return _netpbm(path) if start[:2] in (b"P2", b"P3", b"P5", b"P6") else _pillow(path)
+        return load_netpbm(path) if re.match(rb"P[1-6]\s|P[1-6]#", start) else _pillow(path)
     except FileNotFoundError:
         raise DatasetError(f"{path} is missing.") from None
     except Image.DecompressionBombError as error:
@@ -40,6 +59,8 @@ def load(path) -> Raw:
     except (DatasetError, MemoryError):
         raise
     except Exception as error:  # decoders raise anything on a damaged file
+        if words := what_it_is(path):
+            raise DatasetError(f"{path} cannot be read: it {words}") from None
         raise DatasetError(
             f"{path} cannot be read ({error}): it is damaged or no picture. Replace or remove it."
         ) from None
@@ -59,13 +80,22 @@ def glance(path: Path) -> tuple[int, int, int]:
         return bands, 16 if deep else 32 if image.mode in ("I", "F") else 8, orientation
 
 
+def has_palette_or_bits(path: Path) -> bool:
+    """Whether the pixels of a readable file are indices into a palette, or one bit each, by its header alone."""
+    with path.open("rb") as file:
+        if file.read(2) in (b"II", b"MM"):
+            return indexed_tiff(path)
+    with Image.open(path) as image:
+        return image.mode in ("P", "1")
+
+
 def _pillow(path: Path) -> Raw:
     with Image.open(path) as image:
         pages = image.n_frames if getattr(image, "is_animated", False) and image.format != "MPO" else 1
         stored = image.tile[0][3] if image.tile else ""  # Pillow's name of the pixels on disk: "RGB", "L;2", "RGB;16B"
         stored = stored if isinstance(stored, str) else ""
         image.load()
-        raw = Raw(None, image.mode, pages=pages, lossy=_lossy(image, path))
+        raw = Raw(None, image.mode, pages=pages, lossy=_lossy(image, path), kind=image.format)
         raw.orientation = image.getexif().get(ORIENTATION, 1)
         if image.format == "PNG" and stored.endswith(";16B"):
             raw.pixels = _png_of_16_bits(image, path, stored)
@@ -77,13 +107,13 @@ def _pillow(path: Path) -> Raw:
             raw.palette[: len(colours)] = colours
             raw.pixels = np.asarray(image)
         else:
-            if "transparency" in image.info and image.mode in ("L", "RGB"):  # one colour stands for transparent
-                image = image.convert("LA" if image.mode == "L" else "RGBA")
-            elif image.mode not in ("1", "L", "LA", "RGB", "RGBA", "I", "F") and not image.mode.startswith("I;16"):
+            if image.mode not in ("1", "L", "LA", "RGB", "RGBA", "I", "F") and not image.mode.startswith("I;16"):
                 image = image.convert({"La": "LA", "PA": "RGBA", "RGBa": "RGBA"}.get(image.mode, "RGB"))
             raw.pixels, raw.alpha = np.asarray(image), image.mode in ("LA", "RGBA")
             if stored in GREY_STEPS:
-                raw.pixels, raw.white = _unstretched(raw.pixels, GREY_STEPS[stored])
+                raw.pixels, raw.white = raw.pixels // GREY_STEPS[stored], 255 // GREY_STEPS[stored]
+        if raw.palette is None and not raw.alpha and isinstance(image.info.get("transparency"), (int, tuple)):
+            _add_alpha(raw, image.info["transparency"])
     raw.pixels = upright(raw.pixels, raw.orientation)
     if not raw.pixels.dtype.isnative:
         raw.pixels = raw.pixels.astype(raw.pixels.dtype.newbyteorder("="))
@@ -97,11 +127,14 @@ def _png_of_16_bits(image, path, stored):
     return pixels[..., {"LA;16B": [0, 3], "RGB;16B": [2, 1, 0], "RGBA;16B": [2, 1, 0, 3]}[stored]]
 
 
-def _unstretched(pixels, step):
-    """Grey levels as they are in the file, and its white; transparency, if any, stays as it is."""
-    if pixels.ndim == 2:
-        return pixels // step, 255 // step
-    return np.stack([pixels[..., 0] // step, np.minimum(pixels[..., 1], 255 // step)], -1), 255 // step
+def _add_alpha(raw, clear):
+    """One grey level or colour that stands for transparent, as a band of alpha."""
+    if raw.pixels.dtype == bool:
+        raw.pixels, raw.white = raw.pixels.astype(np.uint8), 1
+    pixels = raw.pixels.reshape(*raw.pixels.shape[:2], -1)
+    there = (pixels == np.bitwise_and(clear, raw.largest)).all(-1, keepdims=True)
+    raw.pixels = np.concatenate([pixels, np.where(there, 0, raw.largest).astype(pixels.dtype)], -1)
+    raw.alpha = True
 
 
 def _lossy(image, path):
@@ -109,11 +142,7 @@ def _lossy(image, path):
         return "JPEG"
     if image.format == "WEBP" and b"VP8 " in _webp_chunks(path.read_bytes()):
         return "lossy WebP"
-    if image.format == "JPEG2000":
-        data = path.read_bytes()
-        place = data.find(b"\xff\x52", data.find(b"\xff\x4f\xff\x51"))  # the marker with the kind of wavelet
-        return "lossy JPEG 2000" if data[place + 13] == 0 else None
-    return None
+    return None if image.format in LOSSLESS else f"possibly lossy {image.format}"
 
 
 def _webp_chunks(data):
@@ -123,22 +152,3 @@ def _webp_chunks(data):
         size = int.from_bytes(data[place + 4 : place + 8], "little")
         place += 8 + size + size % 2
     return names
-
-
-def _netpbm(path: Path) -> Raw:
-    """Grey (P2, P5) and colour (P3, P6) files of the Netpbm kinds, their values as they are."""
-    data = path.read_bytes()
-    header = re.match(rb"P([2356])" + 3 * rb"(?:\s|#[^\n]*\n)+(\d+)" + rb"\s", data)
-    if header is None:
-        raise ValueError("its header is not that of a Netpbm file")
-    kind, width, height, white = (int(number) for number in header.groups())
-    bands = 3 if kind in (3, 6) else 1
-    if kind in (5, 6):
-        dtype = ">u2" if white > 255 else "u1"
-        pixels = np.frombuffer(data, dtype, width * height * bands, header.end())
-    else:
-        pixels = np.array(data[header.end() :].split()[: width * height * bands], np.int64)
-    if not 0 < white < 65536 or pixels.max() > white or len(pixels) < width * height * bands:
-        raise ValueError("pixels are missing, or lie above the largest value that it names")
-    pixels = pixels.astype(np.uint16 if white > 255 else np.uint8).reshape((height, width, bands)[: 2 + (bands > 1)])
-    return Raw(pixels, "RGB" if bands == 3 else "L", white=white)

@@ -53,11 +53,10 @@ def _of_bands(raw: Raw, bands: int, path: Path) -> np.ndarray:
         pixels, alpha = raw.palette[pixels], True
     there = 1 if pixels.ndim == 2 else pixels.shape[2]
     if there in (2, 4) and there != bands:
-        opaque = 255 if raw.palette is not None else 1.0 if pixels.dtype.kind == "f" else raw.largest
-        if (pixels[..., -1] == opaque).all():  # where it is not marked as alpha, too: it says nothing
+        if (pixels[..., -1] == raw.opaque).all():  # where it is not marked as alpha, too: it says nothing
             pixels, there = pixels[..., :-1], there - 1
         elif alpha:
-            y, x = np.argwhere(pixels[..., -1] != opaque)[0]
+            y, x = np.argwhere(pixels[..., -1] != raw.opaque)[0]
             keep = "" if raw.palette is not None else f"; bands={there} keeps the alpha channel as a band"
             raise DatasetError(
                 f"{path} is transparent in places (row {y}, column {x}), and nobody can say what is seen there. Save it "

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from . import jpeg2000
 from .classes import IGNORE_INDEX, STANFORD_CLASSES
 from .errors import DatasetError
 from .files import load
@@ -111,10 +112,10 @@ def _example(pixels, num_classes):
     return f"mapping={ ({tuple(colour): place for place, colour in enumerate(found)}) }"
 
 
-def stored_ids(path: Path) -> tuple[np.ndarray | None, int]:
-    """The ids of a mask as they are stored, (H, W), None where it holds colours; and its bands. Raises DatasetError."""
+def stored_ids(path: Path) -> tuple[np.ndarray | None, Raw]:
+    """The ids of a mask as they are stored, (H, W), None where it holds colours; and the file. Raises DatasetError."""
     raw = _mask(path)
-    return _ids_or_colours(raw, path)[0], raw.bands
+    return _ids_or_colours(raw, path)[0], raw
 
 
 def _mask(path, lossy=False) -> Raw:
@@ -125,8 +126,11 @@ def _mask(path, lossy=False) -> Raw:
             f"{path} holds {raw.pages} pages or frames, but a mask is one: save the one that is meant, or merge them into "
             "one mask of ids."
         )
+    if raw.kind == "JPEG2000":
+        raw.lossy = jpeg2000.loss(path)
     if raw.lossy and not lossy:
-        raise DatasetError(f"{path} is a {raw.lossy}: compression has changed its values. {JPEG_REMEDY}")
+        has = "may have" if raw.lossy.startswith("possibly") else "has"
+        raise DatasetError(f"{path} is a {raw.lossy}: compression {has} changed its values. {JPEG_REMEDY}")
     return raw
 
 
@@ -136,7 +140,7 @@ def _ids_or_colours(raw, path):
     if bands > 4:
         raise DatasetError(f"{path} has {bands} bands, but a mask has one: export the band of ids.")
     if bands in (2, 4):
-        _check_alpha(pixels, path)
+        _check_alpha(raw, path)
         pixels = pixels[..., :-1]
     if pixels.ndim == 2:
         return pixels, None
@@ -146,9 +150,14 @@ def _ids_or_colours(raw, path):
     return None, pixels
 
 
-def _check_alpha(pixels, path):
-    """Refuse a mask whose alpha channel tells pixels of one colour apart: it would be dropped."""
-    alpha = pixels[..., -1]
+def _check_alpha(raw, path):
+    """Refuse a mask whose last band may not be dropped: it is no alpha channel, or tells pixels of one colour apart."""
+    pixels, alpha = raw.pixels, raw.pixels[..., -1]
+    if not raw.alpha and (alpha != raw.opaque).any():
+        raise DatasetError(
+            f"{path} has {raw.bands} bands and calls none of them alpha, but a mask has one: save the band of ids. Of one band "
+            "per class, argmax makes ids: np.argmax(bands, axis=-1).astype(np.uint8)."
+        )
     if (alpha == alpha.flat[0]).all():
         return
     colours = pixels[..., :-1].reshape(-1, pixels.shape[2] - 1)
@@ -174,21 +183,19 @@ def _colours_of(raw, path):
     pixels = raw.pixels
     if raw.palette is not None:
         pixels = raw.palette[pixels]
-    elif raw.bands == 1:
+    elif raw.bands in (2, 4):
+        _check_alpha(raw, path)
+        pixels = pixels[..., :-1]
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        pixels = pixels.reshape(*pixels.shape[:2], 1).repeat(3, 2)
         if pixels.dtype == bool or raw.white is not None:
             pixels = (pixels.astype(np.int64) * 255 // raw.largest).astype(np.uint8)
-        pixels = pixels[..., None].repeat(3, 2)
     if pixels.dtype != np.uint8:
         raise DatasetError(
             f"{path} holds {pixels.dtype} values, but the mapping names colours of 8 bits. Map its values, "
             f"mapping={{{pixels.flat[0]:g}: 0, ...}}, or export the mask with 8 bits."
         )
-    if pixels.shape[2] == 2:
-        _check_alpha(pixels, path)
-        return pixels[..., :1].repeat(3, 2)
-    if pixels.shape[2] == 4:
-        _check_alpha(pixels, path)
-    elif pixels.shape[2] != 3:
+    if raw.palette is None and pixels.shape[2] != 3:
         raise DatasetError(f"{path} has {pixels.shape[2]} bands, but the mapping names colours of three.")
     return pixels[..., :3]
 

@@ -1,8 +1,9 @@
 """The samples behind a data set, through torch's Subset, random_split and ConcatDataset."""
 
+import numpy as np
 from torch.utils.data import ConcatDataset, Subset
 
-from .errors import DatasetError
+from .errors import DatasetError, warn
 
 SHARED = ("classes", "palette", "ignore_index", "bands", "scale")
 
@@ -15,12 +16,9 @@ class Members:
             raise DatasetError("The data set has no pictures.")
         self.sources = sources  # (data set, its index) of each sample
         first = sources[0][0]
-        for data, _ in sources:
-            if data is not first and list(data.classes) != list(first.classes):
-                raise DatasetError(
-                    f"The data sets that were put together have different classes, {first.classes} and {data.classes}: give "
-                    "them the same ones."
-                )
+        for data in {id(data): data for data, _ in sources}.values():
+            if data is not first:
+                _compare(first, data)
         for name in SHARED:
             if hasattr(first, name):
                 setattr(self, name, getattr(first, name))
@@ -37,6 +35,22 @@ class Members:
         """The two paths of a sample, or None where the data set has none."""
         data, place = self.sources[index]
         return data.pairs[place] if hasattr(data, "pairs") else None
+
+
+def _compare(first, other):
+    """Raise DatasetError, or warn, where two data sets do not go together."""
+    start = "The data sets that were put together have different"
+    if list(other.classes) != list(first.classes):
+        raise DatasetError(f"{start} classes, {first.classes} and {other.classes}: give them the same ones.")
+    for name in ("bands", "ignore_index"):
+        values = getattr(first, name, None), getattr(other, name, None)
+        if None not in values and values[0] != values[1]:
+            raise DatasetError(f"{start} {name}, {values[0]} and {values[1]}: make them with the same {name}.")
+    palettes = getattr(first, "palette", None), getattr(other, "palette", None)
+    if all(palette is not None for palette in palettes) and not np.array_equal(*palettes):
+        warn(
+            f"{start} palettes: figures and pictures show all classes in the colours of the first. Give them the same one."
+        )
 
 
 def members(dataset) -> Members:

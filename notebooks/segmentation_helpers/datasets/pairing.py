@@ -1,10 +1,11 @@
 """Which mask belongs to which picture, and splits for data that come without."""
 
+import os
 import re
 import unicodedata
 from pathlib import Path
 
-from .errors import DatasetError
+from .errors import DatasetError, warn
 from .files import IMAGE_SUFFIXES
 from .patterns import suggestion, unreadable
 
@@ -52,13 +53,15 @@ def pairs_of(
         _by_name(found[0], image_pattern, "image_pattern", hint),
         _by_name(found[1], mask_pattern, "mask_pattern", hint),
     )
-    own = next((path for name, path in by_name[0].items() if by_name[1].get(name) == path), None)
+    own = next((path for name, path in by_name[0].items() if _one_file(path, by_name[1].get(name))), None)
     if own is not None:
         raise DatasetError(
             f"{own} would be picture and mask at once.{hint or ' Say how each is called: image_pattern=, mask_pattern=.'}"
         )
     if unpaired == "skip":
         by_name = _skip(*by_name)
+    if image_pattern is None and (words := _deeper(images, masks, len(found[0]))):
+        warn(words)
     return paired(*by_name, image_pattern or SAME_STEM, mask_pattern or SAME_STEM, hint=hint, folders=(images, masks))
 
 
@@ -108,8 +111,18 @@ def _shape(pattern: str) -> re.Pattern:
     """A pattern as a regular expression; upper and lower case of the suffix are one."""
     if pattern.count("{name}") != 1:
         raise DatasetError(f'The pattern "{pattern}" must hold {{name}} once, as in "{{name}}_mask.png".')
-    parts = unicodedata.normalize("NFC", pattern).split("{name}")
-    before, after = (re.escape(part).replace(r"\*", "[^/]*") for part in parts)
+    before, after = unicodedata.normalize("NFC", pattern).split("{name}")
+    if before.endswith("*") or after.startswith("*"):
+        where = "before" if before.endswith("*") else "after"
+        better = pattern.replace("*{name}", "*_{name}").replace("{name}*", "{name}_*")
+        raise DatasetError(
+            f'The pattern "{pattern}" has * right {where} {{name}}, so that nobody can say where the name '
+            f'{"begins" if where == "before" else "ends"}. Put what stands between the two, as in "{better}".'
+        )
+    before, after = (
+        re.escape(before).replace(r"\*", "[^/]*?"),
+        re.escape(after).replace(r"\*", "[^/]*"),
+    )  # the longest name
     stem, dot, suffix = after.rpartition(r"\.")
     return re.compile(f"{before}(?P<name>.+){stem}(?i:{dot}{suffix})")
 
@@ -160,26 +173,62 @@ def _apart(images, masks, image_folder, mask_folder, image_pattern, mask_pattern
     folders = image_folder.resolve(), mask_folder.resolve()
     if not (folders[0].is_relative_to(folders[1]) or folders[1].is_relative_to(folders[0])):
         return images, masks
-    own = [{path.resolve() for _, path in found} for found in (images, masks)]
+    own = [{_identity(path) for _, path in found} for found in (images, masks)]
     both = own[0] & own[1]
     says = [len(re.sub(r"\{name\}|\*", "", pattern or "")) for pattern in (image_pattern, mask_pattern)]
     depth = [len(folder.parts) for folder in folders]
     first, second = (depth[0], says[0]), (depth[1], says[1])
     if both and first != second:
         if first < second:
-            images = [(name, path) for name, path in images if path.resolve() not in both]
+            images = [(name, path) for name, path in images if _identity(path) not in both]
         else:
-            masks = [(name, path) for name, path in masks if path.resolve() not in both]
+            masks = [(name, path) for name, path in masks if _identity(path) not in both]
     return images, masks
 
 
 def _fails(images, masks, unpaired):
     """Whether the lists do not go together as they are: two files of one name, none, one file in both, no partner."""
     names = [[name for name, _ in found] for found in (images, masks)]
-    if any(len(set(n)) < len(n) for n in names) or not names[0] or {p for _, p in images} & {p for _, p in masks}:
+    if any(len(set(n)) < len(n) for n in names) or not names[0]:
+        return True
+    if {_identity(path) for _, path in images} & {_identity(path) for _, path in masks}:
         return True
     common = set(names[0]) & set(names[1])
     return not common if unpaired == "skip" else not (set(names[0]) == set(names[1]))
+
+
+def _identity(path):
+    """What two paths of one file have in common, whatever links lead there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return path  # a link that leads nowhere; reading it will say so
+    return found.st_dev, found.st_ino
+
+
+def _one_file(path, other):
+    return other is not None and (path == other or _identity(path) == _identity(other))
+
+
+def _deeper(folder, masks, count):
+    """Words about pictures in sub-folders that are left out, since others lie right in the folder; "" for none."""
+    top, masks, found = folder.resolve(), masks.resolve(), []
+    for here, folders, files in os.walk(folder):
+        place = Path(here)
+        folders[:] = sorted(
+            name for name in folders if not name.startswith((".", "__MACOSX")) and (place / name).resolve() != masks
+        )
+        if place != folder:
+            found += [
+                place / name for name in sorted(files) if Path(name).suffix.lower() in IMAGE_SUFFIXES and name[0] != "."
+            ]
+    if not found or top == masks:
+        return ""
+    first = found[0].relative_to(folder).as_posix()
+    return (
+        f"{folder} holds {count} pictures, and {len(found)} more in sub-folders ({first} the first), which are left out. To take "
+        'them all, say image_pattern="{name}.*", mask_pattern="{name}.*"; if they are not meant, move them elsewhere.'
+    )
 
 
 def _skip(images, masks):

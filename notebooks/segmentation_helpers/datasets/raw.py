@@ -17,12 +17,18 @@ class Raw:
     alpha: bool = False  # the last band is transparency
     white: int | None = None  # the largest value that the file may hold, where it is not that of the type
     pages: int = 1
-    lossy: str | None = None  # the compression that changed the pixels: "JPEG"
+    lossy: str | None = None  # the compression that changed the pixels, or may have: "JPEG"
     orientation: int = 1
+    kind: str | None = None  # Pillow's name of the format, where Pillow has read it
 
     @property
     def bands(self) -> int:
         return 1 if self.pixels.ndim == 2 else self.pixels.shape[2]
+
+    @property
+    def opaque(self) -> float:
+        """The value of an alpha channel where nothing is transparent."""
+        return 255 if self.palette is not None else 1.0 if self.pixels.dtype.kind == "f" else self.largest
 
     @property
     def largest(self) -> int:

@@ -10,6 +10,8 @@ from PIL import Image
 from .errors import DatasetError
 from .raw import ORIENTATION, Raw, upright
 
+LOSSLESS = {"NONE", "CCITTRLE", "CCITTFAX3", "CCITTFAX4", "CCIRLEW", "LZW", "ADOBE_DEFLATE", "DEFLATE", "PACKBITS", "LZMA",
+            "ZSTD", "ZSTD_DEPRECATED", "PNG"}  # fmt: skip
 OPAQUE_OR_NOT = (1, 2)  # of the tag ExtraSamples: the last band is alpha
 
 
@@ -26,13 +28,14 @@ def load_tiff(path: Path) -> Raw:
             with Image.open(path) as image:  # turned already
                 raw.pixels = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
             return raw
-        pixels, finished = _pixels(path, page, raw.orientation)
+        if page.compression.name not in LOSSLESS:
+            raw.lossy = f"possibly lossy {page.compression.name}"
+        pixels, turned, inverted = _pixels(path, page, raw.orientation)
         if page.bitspersample not in (1, 8, 16, 32, 64):
             raw.white = 2**page.bitspersample - 1
-        if not finished:
-            if kind == "MINISWHITE":
-                pixels = ~pixels if pixels.dtype == bool else (raw.white or np.iinfo(pixels.dtype).max) - pixels
-            pixels = upright(pixels, raw.orientation)
+        if kind == "MINISWHITE" and not inverted:
+            pixels = _inverted(pixels, raw.white, path)
+        pixels = pixels if turned else upright(pixels, raw.orientation)
         raw.pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         raw.alpha = samples in (2, 4) and tuple(page.extrasamples)[-1:] in [(value,) for value in OPAQUE_OR_NOT]
         if kind == "PALETTE":
@@ -50,6 +53,12 @@ def glance_tiff(path: Path) -> tuple[int, int, int]:
         samples = page.samplesperpixel - (tuple(page.extrasamples)[-1:] in [(value,) for value in OPAQUE_OR_NOT])
         bands = 3 if page.photometric.name == "PALETTE" else samples
         return bands, page.bitspersample, page.tags[ORIENTATION].value if ORIENTATION in page.tags else 1
+
+
+def indexed_tiff(path: Path) -> bool:
+    """Whether the pixels are indices into a palette, or one bit each."""
+    with tifffile.TiffFile(path) as tiff:
+        return tiff.pages[0].photometric.name == "PALETTE" or tiff.pages[0].bitspersample == 1
 
 
 def load_stack(path: Path) -> tuple[np.ndarray | None, bool]:
@@ -83,40 +92,72 @@ def _mode(page):
     return names.get(samples if page.photometric.name == "RGB" or samples == 1 else None, f"{samples} bands")
 
 
+def _inverted(pixels, white, path):
+    """Brightness, where 0 is white."""
+    if pixels.dtype == bool:
+        return ~pixels
+    if pixels.dtype.kind != "f":
+        return (white or np.iinfo(pixels.dtype).max) - pixels
+    if not (pixels.min() >= 0 and pixels.max() <= 1):
+        raise DatasetError(
+            f"{path} says that 0 is white and holds floats from {pixels.min():g} to {pixels.max():g}, so that nobody knows "
+            "what is black: save it with 0 as black (MINISBLACK)."
+        )
+    return 1 - pixels
+
+
 def _pixels(path, page, orientation):
-    """The pixels (H, W) or (H, W, bands), and whether they are turned and inverted already, as Pillow does it."""
+    """The pixels (H, W) or (H, W, bands), whether they are turned already, and whether 0 is made black already."""
     try:
         pixels = page.asarray()
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, NotImplementedError) as error:
         if "imagecodecs" not in str(error) and not isinstance(error, ImportError):
             raise
     else:
         if page.axes == "SYX":
-            return np.moveaxis(pixels, 0, 2), False
+            return np.moveaxis(pixels, 0, 2), False, False
         if page.axes not in ("YX", "YXS"):
             raise DatasetError(
                 f"{path} holds an array of shape {page.shape}, but no picture: save it as pages or bands."
             )
-        return pixels, False
+        return pixels, False, False
     height, width, samples, dtype = page.imagelength, page.imagewidth, page.samplesperpixel, page.dtype
     shape = (height, width, samples) if samples > 1 else (height, width)
-    pixels, turned = _by_pillow(path), shape if orientation < 5 else (width, height, *shape[2:])
+    (pixels, inverted), turned = (
+        _by_pillow(path, page.compression.name),
+        shape if orientation < 5 else (width, height, *shape[2:]),
+    )
     if pixels is not None and pixels.shape == turned and pixels.dtype.itemsize == dtype.itemsize:
-        return pixels.astype(pixels.dtype if pixels.dtype == bool else dtype), True
+        return pixels.astype(pixels.dtype if pixels.dtype == bool else dtype), True, inverted
     if samples in (3, 4) and orientation == 1:
         pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
         if pixels is not None and pixels.shape == shape and pixels.dtype == dtype:
-            return pixels[..., [2, 1, 0, 3][:samples]], False
+            return pixels[..., [2, 1, 0, 3][:samples]], False, False
+    how = (
+        f"is compressed by {page.compression.name}"
+        if page.compression != 1
+        else f"has {page.bitspersample} bits a value"
+    )
     raise DatasetError(
-        f"{path} is compressed by {page.compression.name}, which needs one more package here: pip install imagecodecs, or "
-        "save the file without compression."
+        f"{path} {how}, which needs one more package here: pip install imagecodecs, or save the file without compression"
+        f"{'' if page.compression != 1 else ' and with 8 or 16 bits'}."
     )
 
 
-def _by_pillow(path):
-    """The pixels as Pillow reads them, or None where it does not know the kind."""
+def _by_pillow(path, compression):
+    """The pixels as Pillow reads them, but not stretched, and whether 0 is made black; None where it does not know the kind."""
     try:
         with Image.open(path) as image:
-            return np.asarray(image)
+            stored = image.tile[0][3] if image.tile else ""  # Pillow's name of the pixels on disk: "L;4I" is inverted
+            stored = stored[0] if isinstance(stored, tuple) else stored
+            mode, _, details = str(stored).partition(";")
+            pixels = np.asarray(image)
+            if mode == "L" and details[:1] in ("2", "4"):
+                pixels = pixels // (85 if details[0] == "2" else 17)
+            return pixels, mode in ("1", "L") and "I" in details
     except Image.UnidentifiedImageError:
-        return None
+        return None, False
+    except OSError:
+        if compression in LOSSLESS:
+            raise
+        return None, False  # Pillow is built without it

@@ -11,14 +11,17 @@ from torch import nn
 
 from .classes import IGNORE_INDEX
 from .errors import DatasetError
+from .padding import BACKGROUND
+from .parts import check_order, parts
 
-BACKGROUND = ("background", "bg")  # class 0 of that name is what padding may be
+PART_OF_THE_NETWORK = "normalisation is part of the network, Normalized(network, mean, std)"
 
 
 def kind_of(transform) -> str:
     """How a transform is called: "albumentations", "v2", "v2 sequence", "keywords" or "positions". Raises DatasetError."""
     if hasattr(transform, "set_random_seed"):
         return "albumentations"
+    check_order(transform)
     modules = {kind.__module__ for kind in type(transform).__mro__}
     if any(module.startswith("torchvision.transforms.v2") for module in modules):
         return "v2"
@@ -29,10 +32,17 @@ def kind_of(transform) -> str:
             f"{type(transform).__name__} of torchvision.transforms changes the image and leaves the mask behind: take it from "
             "torchvision.transforms.v2."
         )
+    if isinstance(transform, nn.Sequential):
+        raise DatasetError(
+            "nn.Sequential hands one value from part to part, but these parts take two, image and mask. Put them into "
+            "torchvision.transforms.v2.Compose([...]), which hands on both."
+        )
     if not callable(transform):
-        raise DatasetError(f"The transform is {transform!r}, but must be callable: transform(image=, mask=).")
+        several = "; A.Compose or v2.Compose makes one of several" if isinstance(transform, (list, tuple)) else ""
+        raise DatasetError(f"The transform is {transform!r}, but must be callable: transform(image=, mask=){several}.")
     try:
-        parameters = inspect.signature(transform).parameters.values()
+        call = transform.forward if isinstance(transform, nn.Module) else transform
+        parameters = inspect.signature(call).parameters.values()
     except (TypeError, ValueError):
         return "keywords"
     names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
@@ -70,6 +80,60 @@ def call(transform, kind, image, mask):
     raise DatasetError(
         f"The transform returns a {type(out).__name__}, but must return image and mask, as a dict or a tuple."
     )
+
+
+def range_told(image: torch.Tensor, transform) -> str | None:
+    """What to say of an image whose values do not lie in 0..1, and what makes them so; None where they do."""
+    low, high = image.amin(), image.amax()
+    if low >= -0.25 and high <= 1.25:  # a resize may overshoot
+        return None
+    start = f"The transform gives images with values from {low:.2f} to {high:.2f}, but they should lie in 0..1: "
+    steps = {type(part).__name__: part for part in parts(transform)}
+    if not torch.isfinite(image).all():
+        return f"{start}look for a division by zero in it."
+    if "Normalize" in steps:
+        library = "v2" if "torchvision" in type(steps["Normalize"]).__module__ else "A"
+        return f"{start}take {library}.Normalize out, {PART_OF_THE_NETWORK}."
+    if "FromFloat" in steps:
+        return f"{start}take A.FromFloat out."
+    if "ToDtype" in steps and not steps["ToDtype"].scale:
+        return f"{start}v2.ToDtype keeps 0..255 unless you say v2.ToDtype(torch.float32, scale=True)."
+    if low >= 0 and high <= 255.5:
+        return f"{start}divide floats by 255, or return uint8, which is divided for you."
+    return f"{start}take the normalisation out, it is {PART_OF_THE_NETWORK.split(' is ')[1]}."
+
+
+def ids_told(before: np.ndarray, mask: torch.Tensor, path, classes, *, padding_told: bool) -> str | None:
+    """What to say of class ids that a transform puts into a mask, `before` being what `present` gave; None for none.
+
+    Class 0 is left out where it is the background, or where `padding_told` has said it.
+    """
+    new = present(mask.numpy().astype(np.uint8)) & ~before
+    new[IGNORE_INDEX] = False
+    if padding_told or classes[0].lower() in BACKGROUND:
+        new[0] = False
+    if not new.any():
+        return None
+    number = int(np.flatnonzero(new)[-1])
+    held = ", ".join(map(str, np.flatnonzero(before)))
+    start = (
+        f"The transform puts the id {number}, {classes[number]!r}, into the mask of {path}, which holds only {held}: "
+    )
+    if number == 0:
+        return (
+            f"{start}it fills something with 0. Make it void: fill_mask={IGNORE_INDEX} in albumentations, "
+            f"fill={{tv_tensors.Image: 0, tv_tensors.Mask: {IGNORE_INDEX}}} in torchvision's v2."
+        )
+    return (
+        f"{start}a mask that is resized or turned smoothly gets classes that are not there. Take the nearest pixel: "
+        "mask_interpolation=cv2.INTER_NEAREST in albumentations, tv_tensors.Mask in torchvision's v2, and in a function of "
+        "your own cv2.INTER_NEAREST or Image.Resampling.NEAREST."
+    )
+
+
+def present(mask: np.ndarray) -> np.ndarray:
+    """Which of the ids 0 to 255 a mask (H, W) holds, bool (256,)."""
+    return cv2.calcHist([np.ascontiguousarray(mask)], [0], None, [256], [0, 256]).ravel() > 0
 
 
 def tensors(image, mask, bands: int, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -136,66 +200,3 @@ def _mask(mask, num_classes):
             f"void {IGNORE_INDEX}: give fill_mask={IGNORE_INDEX}, and resize masks to the nearest pixel."
         )
     return mask
-
-
-def filling(transform, classes) -> str | None:
-    """Words about the first transform that pads masks with 0, which is a class; None where there is none."""
-    if classes[0].lower() in BACKGROUND:
-        return None
-    for part in _parts(transform):
-        name, options = type(part).__name__, vars(part)
-        if getattr(part, "p", 1) == 0:
-            continue
-        if "fill_mask" in options and _pads(part):
-            if _zero(options["fill_mask"]):
-                return _fills(name, classes[0], f"fill_mask={IGNORE_INDEX}")
-        elif "torchvision" in type(part).__module__ and _pads_v2(part, name):
-            remedy = f"fill={{tv_tensors.Image: 0, tv_tensors.Mask: {IGNORE_INDEX}}}"
-            return _fills(name, classes[0], remedy)
-    return None
-
-
-def _fills(name, first, remedy):
-    return (
-        f"{name} fills what lies outside of the picture with 0, and in masks 0 is the class {first!r}. "
-        f"Make it void: {name}(..., {remedy})."
-    )
-
-
-def _parts(transform):
-    """A transform and those in it."""
-    yield transform
-    inside = getattr(transform, "transforms", None)
-    if inside is None and isinstance(transform, nn.Sequential):
-        inside = list(transform)
-    if isinstance(inside, (list, tuple, nn.ModuleList)):
-        for part in inside:
-            yield from _parts(part)
-
-
-def _zero(fill):
-    return np.isscalar(fill) and fill == 0 or (isinstance(fill, (list, tuple)) and not any(fill))
-
-
-def _pads(part):
-    """Whether one of albumentations can make new pixels of a constant colour."""
-    name = type(part).__name__
-    if getattr(part, "border_mode", None) != cv2.BORDER_CONSTANT:
-        return False
-    if name == "CropAndPad":
-        return any(np.max(size) > 0 for size in (part.px, part.percent) if size is not None)
-    return bool(getattr(part, "pad_if_needed", "Crop" not in name))
-
-
-def _pads_v2(part, name):
-    fill = getattr(part, "fill", None)
-    pads = name in ("RandomAffine", "RandomRotation", "RandomPerspective", "ElasticTransform", "Pad", "RandomZoomOut")
-    if name == "RandomCrop":
-        pads = bool(part.pad_if_needed or part.padding)
-    if not pads or getattr(part, "padding_mode", "constant") != "constant":
-        return False
-    if isinstance(fill, Mapping):
-        from torchvision import tv_tensors
-
-        fill = next((value for key, value in fill.items() if key in (tv_tensors.Mask, "others")), 0)
-    return fill is None or _zero(fill)

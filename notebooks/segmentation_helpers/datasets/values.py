@@ -6,6 +6,7 @@ import numpy as np
 
 from .classes import IGNORE_INDEX
 from .errors import DatasetError
+from .palettes import check_greys
 
 INVALID = 254  # internal: a raw value that no class claims
 
@@ -16,6 +17,8 @@ def classes_of(ids: np.ndarray, mapping, num_classes: int, path: Path, palette=N
     `mapping` holds (raw id, class) pairs, None: ids are classes. An id that no class claims is a DatasetError that names
     the place. `palette` (256, 4) is that of a mask whose ids are indices.
     """
+    if palette is not None:
+        check_greys(ids, mapping, num_classes, path, palette)
     meaning = {IGNORE_INDEX: IGNORE_INDEX} | dict(mapping or ((i, i) for i in range(num_classes)))
     if ids.dtype == np.uint8:
         table = np.full(256, INVALID, np.uint8)
@@ -32,16 +35,14 @@ def classes_of(ids: np.ndarray, mapping, num_classes: int, path: Path, palette=N
         classes, wrong = targets[place], keys[place] != ids
     if wrong.any():
         y, x = np.argwhere(wrong)[0]
-        raise DatasetError(_complaint(ids, (int(y), int(x)), mapping, meaning, num_classes, path, palette))
+        raise DatasetError(_complaint(ids, (int(y), int(x)), mapping, meaning, num_classes, path))
     return classes
 
 
-def _complaint(ids, place, mapping, meaning, num_classes, path, palette):
+def _complaint(ids, place, mapping, meaning, num_classes, path):
     """What is wrong with the id at `place`, and a remedy that works."""
     values, counts = np.unique(ids, return_counts=True)
     unknown = [int(value) for value in values if int(value) not in meaning]
-    if palette is not None and (words := _grey_palette(values, mapping, meaning, path, palette)):
-        return words
     start = f"{path} holds the id {ids[place]} at row {place[0]}, column {place[1]}, but the data set has "
     start += f"{num_classes} classes (0-{num_classes - 1})" if num_classes > 1 else "1 class (0)"
     start += f" and {IGNORE_INDEX} for void. "
@@ -97,19 +98,3 @@ def _has_areas(ids, unknown):
         for x in range(3):
             solid = solid & (ids[y : height - 2 + y, x : width - 2 + x] == middle)
     return bool(solid.any())
-
-
-def _grey_palette(values, mapping, meaning, path, palette):
-    """Words for a palette of greys whose levels fit the classes where its indices do not; None elsewhere."""
-    if values.min() < 0 or values.max() > 255:
-        return None
-    levels = palette[values][:, :3]
-    if (levels != levels[:, :1]).any() or not all(int(level) in meaning for level in levels[:, 0]):
-        return None
-    indices, greys = values.tolist(), levels[:, 0].tolist()
-    remedy = {index: meaning[grey] for index, grey in zip(indices, greys, strict=True)}
-    return (
-        f"{path} has a palette: its indices are {', '.join(map(str, indices))}, its grey levels {', '.join(map(str, greys))}. "
-        f"Indices are read as ids, and {'the mapping' if mapping else 'the range of classes'} fits the grey levels alone. Say "
-        f'mapping={remedy}, or save the mask as grey, Image.open(path).convert("L").'
-    )

@@ -8,7 +8,7 @@ from accelerate.state import PartialState
 from accelerate.utils import reduce
 
 from ..datasets.classes import IGNORE_INDEX
-from ..inference import class_ids, eval_mode, forward_padded, warn_of_probabilities
+from ..inference import class_ids, eval_mode, forward_views, warn_of_probabilities
 from ..metrics import ConfusionMatrix
 from ..normalized import check_unit_range, input_spec, require_no_attributes
 from .order import loader_like, shared_batches
@@ -16,23 +16,27 @@ from .process import autocast
 from .words import check_batch, check_masks, check_outputs, in_words, require_batches
 
 
-def evaluate(model, loader, *, precision="fp32", ignore_index=IGNORE_INDEX) -> ConfusionMatrix:
+def evaluate(
+    model, loader, *, precision="fp32", ignore_index=IGNORE_INDEX, flip=False, scales=(1.0,)
+) -> ConfusionMatrix:
     """The confusion matrix of a model over a DataLoader of (image, mask), each pixel of each picture counted once.
 
     Images (B, bands, H, W) lie in 0..1, masks (B, H, W) hold class ids. Images are padded to what the network needs and
-    logits cut back, so padding is never scored. One-channel logits are binary. In several processes each takes its share
-    of the batches and all end with the sum. Warns where the truth of more than one picture is a single class and void, and
-    where one-channel logits look like probabilities. Raises ValueError for images outside 0..1, for logits that are not
-    finite and for a loader without pictures, TrainingError for what does not fit.
+    logits cut back, so padding is never scored; `flip` and `scales` average over several views, as in `predict`. One-channel
+    logits are binary. In several processes each takes its share of the batches and all end with the sum.
+
+    Warns where the truth of more than one picture is a single class and void, and where one-channel logits look like
+    probabilities. Raises ValueError for images outside 0..1, for logits that are not finite and for a loader without
+    pictures, TrainingError for what does not fit.
     """
-    confusion, lowest, highest = score(model, loader, precision, ignore_index)
+    confusion, lowest, highest = score(model, loader, precision, ignore_index, flip, scales)
     _warn_of_one_class(confusion, len(loader.dataset))
     warn_of_probabilities(lowest, highest)
     return confusion
 
 
 @torch.inference_mode()
-def score(model, loader, precision, ignore_index=IGNORE_INDEX):
+def score(model, loader, precision, ignore_index=IGNORE_INDEX, flip=False, scales=(1.0,)):
     """The confusion matrix, and the range of one-channel logits; warns of nothing."""
     require_no_attributes(model)
     require_batches(loader, "the loader")
@@ -47,7 +51,8 @@ def score(model, loader, precision, ignore_index=IGNORE_INDEX):
             if confusion is None:
                 check_unit_range(image, model)
             with autocast(device, precision):
-                logits = forward_padded(model, image.to(device, memory_format=torch.channels_last), divisor)
+                image = image.to(device, memory_format=torch.channels_last)
+                logits = forward_views(model, image, divisor, flip=flip, scales=scales)
             check_outputs(logits, check_masks(mask), ignore_index)
             confusion = confusion or ConfusionMatrix(max(2, logits.shape[1]), ignore_index)
             if logits.shape[1] == 1:

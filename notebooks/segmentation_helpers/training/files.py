@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shutil
 from collections import OrderedDict
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import safetensors.torch
 import torch
 
 from .. import environment
+from .digest import in_short
 
 CHECKPOINT, WEIGHTS, HISTORY, METRICS, PLAN = (
     "checkpoint.pt", "model.safetensors", "history.csv", "metrics.json", "plan.json")  # fmt: skip
@@ -32,14 +34,24 @@ def save_weights(model, path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.part")
-    safetensors.torch.save_model(model, str(draft))
-    os.replace(draft, path)
+    try:
+        draft.unlink(missing_ok=True)
+        draft.touch()
+        mode = draft.stat().st_mode  # which the other files have, too: safetensors makes its own for the user alone
+        safetensors.torch.save_model(model, str(draft))
+        draft.chmod(mode)
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def load_weights(model, path) -> None:
     """Load what `save_weights` wrote; every key must fit. Raises TrainingError naming the file and the remedy."""
     try:
-        safetensors.torch.load_model(model, str(path), device=str(next(model.parameters()).device))
+        safetensors.torch.load_model(_Versioned(model), str(path), device=str(next(model.parameters()).device))
     except FileNotFoundError:
         raise TrainingError(f"{path} is missing: train first, or correct the path.") from None
     except (RuntimeError, safetensors.SafetensorError) as error:
@@ -53,8 +65,23 @@ def load_weights(model, path) -> None:
         raise TrainingError(f"{path} does not fit this model: {str(error).strip()[:500]}") from None
 
 
+class _Versioned:
+    """A model that loads a plain dict of tensors as its own version: layers such as MNASNet's refuse one without."""
+
+    def __init__(self, model):
+        self.model, self.state_dict = model, model.state_dict
+
+    def load_state_dict(self, state, strict):
+        versioned = OrderedDict(state)
+        versioned._metadata = getattr(self.state_dict(), "_metadata", None)
+        return self.model.load_state_dict(versioned, strict)
+
+
 def save_metrics(run_dir, confusion, *, notebook, dataset, split, classes, model, history, seed, precision, **more):
-    """Write `metrics.json`: scores (0..1), what was run, on what, how long; `more` adds to it. Returns all of it."""
+    """Write `metrics.json`: scores (0..1), what was run, on what, how long; `more` adds to it. Returns all of it.
+
+    A score that is no number (no labelled pixel) stands in the file as null.
+    """
     metrics = {
         "notebook": notebook, "dataset": dataset, "split": split, "classes": list(classes),
         "iou": [None if v != v else round(v, 6) for v in confusion.iou.tolist()], "miou": round(confusion.miou, 6),
@@ -66,10 +93,19 @@ def save_metrics(run_dir, confusion, *, notebook, dataset, split, classes, model
     } | more  # fmt: skip
     run_dir = Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    write_atomically(run_dir / METRICS, (json.dumps(metrics, indent=1) + "\n").encode())
+    write_atomically(run_dir / METRICS, (json.dumps(_without_nan(plain(metrics)), indent=1) + "\n").encode())
     if not (run_dir / HISTORY).is_file():
         write_atomically(run_dir / HISTORY, to_csv(history))
     return metrics
+
+
+def _without_nan(value):
+    """The same with None for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def runs_like(metrics) -> list[dict]:
@@ -114,12 +150,11 @@ def plain(value):
     """The same with numpy's numbers and arrays as Python's: a checkpoint holds nothing that reading would refuse."""
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
-    if isinstance(value, dict):
-        return (
-            type(value)((key, plain(item)) for key, item in value.items())
-            if type(value) in (dict, OrderedDict)
-            else value
-        )
+    if type(value) in (dict, OrderedDict):
+        copy = type(value)((key, plain(item)) for key, item in value.items())
+        if isinstance(value, OrderedDict):
+            vars(copy).update(vars(value))  # a state dict's _metadata: the versions of its layers
+        return copy
     if type(value) in (list, tuple):
         return type(value)(plain(item) for item in value)
     return value
@@ -135,21 +170,29 @@ def to_csv(history) -> bytes:
 
 
 def as_json(settings):
-    """Settings as JSON gives them back: keys as text, and whatever JSON does not know as text, too."""
+    """Settings as JSON gives them back, the same in every process: sets sorted, and as text whatever JSON does not know."""
+    settings = plain(settings)
     if isinstance(settings, dict):
-        return {str(key): as_json(value) for key, value in settings.items()}
+        return {str(as_json(key)) if isinstance(key, (set, frozenset)) else in_short(key): as_json(value)
+                for key, value in settings.items()}  # fmt: skip
     if isinstance(settings, (list, tuple)):
         return [as_json(value) for value in settings]
-    return json.loads(json.dumps(plain(settings), default=str))
+    if isinstance(settings, (set, frozenset)):
+        return sorted(map(as_json, settings), key=json.dumps)
+    if isinstance(settings, float) and not math.isfinite(settings):
+        return str(settings)  # JSON has no NaN, and NaN is never equal to itself
+    if settings is None or type(settings) in (bool, int, float, str):
+        return settings
+    return in_short(settings)
 
 
 def read_checkpoint(run_dir):
-    """The run's checkpoint, or None. A finished run without its weights counts as none. Raises TrainingError."""
+    """The run's checkpoint, or None. Raises TrainingError."""
     path = run_dir / CHECKPOINT if run_dir is not None else None
     if path is None or not path.is_file():
         return None
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         why = re.search(r"Unsupported \w+: GLOBAL (\S+)|WeightsUnpickler error: (.{1,80})", str(error))
         why = f": it holds {why[1] or why[2]}" if why else ""
@@ -157,7 +200,21 @@ def read_checkpoint(run_dir):
             f"{path} cannot be read ({type(error).__name__}{why}): delete it to start anew. Where it was just written, the "
             "state of the scheduler or the optimizer holds something other than numbers and tensors."
         ) from error
-    return saved if not saved["finished"] or (run_dir / WEIGHTS).is_file() else None
+
+
+def load_finished(model, saved, run_dir) -> None:
+    """Give a model the weights of a finished run; where their file is gone, from the checkpoint, and write it again."""
+    path = run_dir / WEIGHTS
+    if not path.is_file():
+        average = saved.get("average")
+        state = saved["model"] if average is None else {
+            key.removeprefix("module."): value for key, value in average.items() if key != "n_averaged"}  # fmt: skip
+        _Versioned(model).load_state_dict(state, strict=True)
+        if os.environ.get("RANK", "0") == "0":
+            save_weights(model, path)
+            print(f"{environment.shown(path)} was missing: written again from the checkpoint.")
+        return
+    load_weights(model, path)
 
 
 def read_plan(run_dir) -> dict:
@@ -166,14 +223,20 @@ def read_plan(run_dir) -> dict:
     return json.loads(path.read_text()) if path is not None and path.is_file() else {}
 
 
-def keep_aside(run_dir, words, carried_on=False):
+def keep_aside(run_dir, words, carried_on=False, steps=None):
     """Move the files of another run to previous-1, previous-2, ...; say so, with how it differs.
 
     `carried_on`: the new run begins with the weights that the old one left, which may be a surprise.
+    `steps`: (least, most) of the new run: a plan for so many steps is its own, too, and a copy is kept aside.
     """
     numbers = [int(match[1]) for path in run_dir.iterdir() if (match := re.fullmatch(r"previous-(\d+)", path.name))]
     folder = run_dir / f"previous-{1 + max(numbers, default=0)}"
     folder.mkdir()
+    plan = run_dir / PLAN
+    if plan.is_file() and plan.stat().st_mtime <= (run_dir / CHECKPOINT).stat().st_mtime:  # else made for the new run
+        shutil.copy2(plan, folder / PLAN)
+        if steps is None or not steps[0] <= read_plan(run_dir).get("steps", 0) <= steps[1]:
+            plan.unlink()
     for name in (WEIGHTS, HISTORY, METRICS, "predictions.png", CHECKPOINT):  # the checkpoint last: nothing is lost
         with contextlib.suppress(FileNotFoundError):
             os.replace(run_dir / name, folder / name)

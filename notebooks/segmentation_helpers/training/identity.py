@@ -1,36 +1,95 @@
 """What makes two runs the same run: settings, network, what trains, the code of the loss, and the initial weights."""
 
+import contextlib
 import functools
-import hashlib
-import re
-import types
+import json
 import zlib
 
 import torch
 from torch import nn
 
+from .digest import ADDRESS, code_digest, in_short, text_digest
 from .files import as_json
+from .schedule import Schedule, check_parts
 
-IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
+FORMAT = 2  # of what is described: a checkpoint of another one is another run
+_begun = {}  # a loss's digest when a fit ended -> its digest when that fit began
 
 
-def describe(model, train_loader, loss, optimizer, scheduler, settings) -> dict:
-    """What a checkpoint must agree on to be gone on with, as plain values. The weights are looked at apart: `checksum`."""
+def describe(model, train_loader, loss, optimizer, scheduler, settings, steps) -> dict:
+    """What a checkpoint must agree on to be gone on with, as plain values. The weights are looked at apart: `checksum`.
+
+    `steps`: those of the run, whose rates are found on a copy of the scheduler; 0 where nothing is kept. Raises
+    TrainingError, in words, where the optimizer was not made for the model, or the scheduler not for the optimizer.
+    """
+    names, schedule = check_parts(model, loss, optimizer, scheduler), Schedule(optimizer, scheduler)
+    described = {"optimizer": schedule.groups(names), "scheduler": schedule.rates(steps)}
+    described |= describe_model(model) | describe_data(train_loader)
+    return described | {"loss": describe_loss(loss, model), "settings": as_json(settings), "format": FORMAT}
+
+
+def describe_model(model) -> dict:
+    """Layers and shapes, which parameters train, and which layers are frozen in eval mode."""
     shapes = "".join(f"{key}{tuple(value.shape)}" for key, value in model.state_dict().items())
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    named = {
-        "model": f"{type(model).__name__} {_digest(shapes + repr(model))}",
-        "trained": f"{len(trained)} of {sum(1 for _ in model.parameters())} parameters {_digest(repr(trained))}",
-        "loss": f"{getattr(loss, '__qualname__', None) or type(loss).__name__} {code_digest(loss)}",
-        "optimizer": f"{type(optimizer).__name__} " + repr(
-            [{k: _plain(v) for k, v in group.items() if k != "params"} for group in optimizer.param_groups]),
-        "scheduler": repr(scheduler and {k: _plain(v) for k, v in scheduler.state_dict().items() if k[0] != "_"}),
-        "pictures": len(train_loader.dataset),
-        "transform": repr(getattr(train_loader.dataset, "transform", None)),
+    frozen = [name for name, layer in model.named_modules() if not layer.training] if model.training else []
+    return {
+        "model": f"{type(model).__name__} {text_digest(shapes + ADDRESS.sub('', repr(model)))}",
+        "trained": f"{len(trained)} of {sum(1 for _ in model.parameters())} parameters {text_digest(repr(trained))}",
+        "eval mode": f"{len(frozen)} layers {text_digest(repr(frozen))}" if frozen else "no layer",
+    }
+
+
+def describe_data(loader) -> dict:
+    """How many pictures, their transform, and how they are put into batches; for torch's DataLoader and fastai's."""
+    words, holder = [], getattr(loader, "batch_sampler", None) or loader
+    for part in (holder, getattr(holder, "sampler", None)):
+        kept = {key: getattr(part, key, None) for key in
+                ("batch_size", "bs", "drop_last", "shuffle", "replacement", "num_samples", "weights", "indices")}  # fmt: skip
+        if part is not None:
+            words.append(type(part).__name__)
+            words += [f"{key} {value}" for key, value in kept.items() if isinstance(value, (bool, int))]
+            words += [f"{key} {code_digest(value)}" for key, value in kept.items()
+                      if isinstance(value, (list, tuple, torch.Tensor))]  # fmt: skip
+    return {
+        "pictures": len(loader.dataset), "transform": in_short(getattr(loader.dataset, "transform", None)),
+        "batches": ", ".join(words),
     }  # fmt: skip
-    for key, value in named.items():  # memory addresses differ from run to run
-        named[key] = re.sub(r" at 0x[0-9a-f]+", "", value) if isinstance(value, str) else value
-    return named | as_json(settings)
+
+
+def describe_loss(loss, model) -> str:
+    """The name of a loss and the digest of its code and values.
+
+    What changes while it trains, such as a counter or a learned weight, counts as it was when the run began: a loss that
+    an earlier fit of this process left is the one that it began with.
+    """
+    digest, inner = code_digest(loss, apart=[model]), loss
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    return f"{getattr(inner, '__qualname__', None) or type(inner).__name__} {_begun.get(digest, digest)}"
+
+
+@contextlib.contextmanager
+def remembered(run_dir, model, loss, optimizer=None, scheduler=None):
+    """While a run trains: what its loss, optimizer and scheduler were when it began is known when its cell is run again.
+
+    An optimizer and a scheduler that an earlier run left begin anew; a checkpoint is restored after that.
+    """
+    if run_dir is None:
+        yield
+        return
+    schedule = Schedule(optimizer, scheduler) if optimizer is not None else None
+    before = describe_loss(loss, model).split()[-1]
+    if schedule is not None:
+        schedule.rewind()
+    try:
+        yield
+    finally:
+        if schedule is not None:
+            schedule.leave()
+        after = code_digest(loss, apart=[model])
+        if after != before:
+            _begun[after] = before
 
 
 def checksum(state) -> int:
@@ -50,19 +109,29 @@ def differences(saved, described, now) -> list[str]:
     the model when it last ended: then the cell was simply run once more.
     """
     old = saved["settings"]
+    if old.get("format") != FORMAT:
+        return ["its checkpoint was written by an earlier version of segmentation_helpers"]
+    was, new = (_flat(one) for one in (old, described))
     words = [
-        f"{key} was {old.get(key)!s:.80}, is {described.get(key)!s:.80}"
-        for key in sorted({*old, *described}) if old.get(key) != described.get(key)
+        f"{key} was {_excerpt(was.get(key), new.get(key))}, is {_excerpt(new.get(key), was.get(key))}"
+        for key in sorted({*was, *new}) if json.dumps(was.get(key)) != json.dumps(new.get(key))
     ]  # fmt: skip
     if not words and now != saved["initial"] and now != left_by(saved):
         words = ["the model's weights are neither those that it began with nor those that it left"]
     return words
 
 
-def goes_on(saved, described, now) -> bool:
-    """Whether the only difference is that this run is to be longer: then a finished one is gone on with."""
-    longer = described["steps"] > saved["settings"].get("steps", 0)
-    return longer and not differences(saved, described | {"steps": saved["settings"].get("steps")}, now)
+def goes_on(saved, described, now, optimizer, scheduler) -> bool:
+    """Whether the only difference is that this run is to be longer: then a finished one is gone on with.
+
+    Its scheduler must do in the steps of the shorter run what it did there, and what the checkpoint restores of it must
+    not depend on the number of steps.
+    """
+    steps, schedule = saved["settings"].get("steps", 0), Schedule(optimizer, scheduler)
+    if described["steps"] <= steps:
+        return False
+    shorter = described | {"steps": steps, "scheduler": schedule.rates(steps)}
+    return not differences(saved, shorter, now) and schedule.continues(saved, described["steps"])
 
 
 def left_by(saved) -> int:
@@ -70,110 +139,16 @@ def left_by(saved) -> int:
     return saved["left"] if saved["finished"] else checksum(saved["model"])
 
 
-def code_digest(function) -> str:
-    """A digest of what a loss computes, as far as it can be seen.
-
-    Seen are bytecode, constants, defaults and immutable closure values, and the same for every function, class and immutable
-    global of the same module or notebook that it reaches; the arguments of functools.partial; the immutable attributes of an
-    object that is the loss. Not seen are mutable values (lists, dicts, tensors, other objects) and the inside of other
-    packages: name in `settings` what matters of them.
-    """
-    found = hashlib.sha256()
-    _feed(found, function, None, set())
-    return found.hexdigest()[:12]
+def _flat(described) -> dict:
+    """The reader's settings beside ours; those that have the name of one of ours are told by the name of their dict."""
+    own = described.get("settings", {})
+    ours = {key: value for key, value in described.items() if key not in ("settings", "format")}
+    return ours | {f'settings["{key}"]' if key in ours else key: value for key, value in own.items()}
 
 
-def _feed(found, value, home, seen):
-    """Add what can be seen of a value; `home` is the module whose functions are followed."""
-    if isinstance(value, IMMUTABLE):
-        found.update(f"{type(value).__name__}:{value!r};".encode())
-    elif isinstance(value, (tuple, frozenset)):
-        found.update(f"{type(value).__name__}{len(value)}(".encode())
-        for item in value if isinstance(value, tuple) else sorted(value, key=repr):
-            _feed(found, item, home, seen)
-    elif id(value) in seen:
-        found.update(b"again;")
-    elif isinstance(value, functools.partial):
-        seen.add(id(value))
-        for part in (value.func, value.args, tuple(sorted(value.keywords.items()))):
-            _feed(found, part, home, seen)
-    elif isinstance(value, types.MethodType):
-        _feed(found, value.__self__, home, seen)
-        _feed(found, value.__func__, home, seen)
-    elif isinstance(value, types.FunctionType):
-        _feed_function(found, value, home, seen)
-    elif isinstance(value, type):
-        _feed_class(found, value, home, seen)
-    elif isinstance(value, nn.Module) or home is None:  # a criterion, or whatever object is the loss itself
-        _feed_object(found, value, home, seen)
-
-
-def _feed_function(found, function, home, seen):
-    seen.add(id(function))
-    home = home or function.__module__
-    if function.__module__ != home:
-        found.update(f"{function.__module__}.{function.__qualname__};".encode())
-        return
-    names = _feed_code(found, function.__code__, function.__doc__)
-    for part in (function.__defaults__, tuple(sorted((function.__kwdefaults__ or {}).items()))):
-        _feed(found, part, home, seen)
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        found.update(f"{name}=".encode())
-        try:
-            _feed(found, cell.cell_contents, home, seen)
-        except ValueError:  # not filled yet
-            found.update(b"empty;")
-    for name in sorted(names & function.__globals__.keys()):
-        found.update(f"{name}=".encode())
-        _feed(found, function.__globals__[name], home, seen)
-
-
-def _feed_code(found, code, doc=None):
-    """Add a code object; the names that it looks up."""
-    found.update(code.co_code)
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _feed_code(found, constant)
-        elif constant is not None and constant != doc:  # what a function says of itself changes nothing
-            found.update(f"{type(constant).__name__}:{constant!r};".encode())
-    found.update(repr((code.co_names, code.co_freevars)).encode())
-    return names
-
-
-def _feed_class(found, kind, home, seen):
-    seen.add(id(kind))
-    found.update(f"{kind.__module__}.{kind.__qualname__};".encode())
-    if kind.__module__ == home:
-        for name, value in sorted(vars(kind).items()):
-            if isinstance(value, (types.FunctionType, *IMMUTABLE, tuple)) and name not in (
-                "__doc__",
-                "__firstlineno__",
-            ):
-                found.update(f"{name}=".encode())
-                _feed(found, value, home, seen)
-
-
-def _feed_object(found, value, home, seen):
-    """An object that is called as a loss, such as an nn.Module: its class, its parts and its immutable attributes."""
-    seen.add(id(value))
-    kind = type(value)
-    _feed(found, kind, home or kind.__module__, seen)
-    if isinstance(value, nn.Module):
-        found.update(re.sub(r" at 0x[0-9a-f]+", "", repr(value)).encode())
-        for name, module in value.named_children():
-            found.update(f"{name}=".encode())
-            _feed(found, module, home or kind.__module__, seen)
-    for name, attribute in sorted(getattr(value, "__dict__", {}).items()):
-        if isinstance(attribute, (*IMMUTABLE, tuple, types.FunctionType)) and name != "training":
-            found.update(f"{name}=".encode())
-            _feed(found, attribute, home or kind.__module__, seen)
-
-
-def _digest(text) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _plain(value):
-    """numpy's numbers as Python's, so that a rate from np.logspace describes the same run as the number itself."""
-    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
+def _excerpt(value, other) -> str:
+    """80 characters of a value that show where it differs from another."""
+    value, other = str(value), str(other)
+    same = next((i for i, (a, b) in enumerate(zip(value, other, strict=False)) if a != b), min(len(value), len(other)))
+    start = max(0, same - 20) if same > 60 else 0
+    return f"{'...' if start else ''}{value[start : start + 80]}{'...' if len(value) > start + 80 else ''}"

@@ -8,14 +8,16 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from .. import environment
 from ..normalized import require_no_attributes
 from .evaluation import evaluate, score
-from .files import WEIGHTS, keep_aside, kept, load_weights, read_checkpoint, read_plan
-from .identity import checksum, describe, differences, goes_on, left_by
+from .files import keep_aside, kept, load_finished, read_checkpoint, read_plan
+from .identity import checksum, describe, differences, goes_on, left_by, remembered
+from .lock import alone_in_its_folder
 from .order import EpochBatches, first_batch, get_rng, loader_like, set_rng
 from .process import Interrupt, make_accelerator, synchronised_norms, table_row
 from .steps import Trainer
 from .words import in_words, require_batches
 
 
+@alone_in_its_folder
 def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None, steps=None, scheduler=None,
         run_dir=None, settings=None, seed=0, precision=None, ema=None, evaluate_every=1, checkpoint_minutes=2.0):  # fmt: skip
     """Train `model` in place; returns the history, one dict per epoch.
@@ -27,10 +29,11 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
     deterministic, see torch.use_deterministic_algorithms). However `fit` ends, its checkpoint then equals the weights in
     `model`, so that running the same cell again goes on.
 
-    It is the same run while settings, network, what trains, the code of the loss (see `identity.code_digest`), optimizer
-    and scheduler are the same, and `model` holds the weights that the run began with or those that it left there. Any other
-    run is kept aside in `previous-1`, `previous-2` ... A finished run is trained for longer, where its scheduler does not
-    depend on the number of steps.
+    It is the same run while settings, network, what trains and what is in eval mode, the code and values of the loss (see
+    `digest.code_digest`), batches, optimizer and the rates of all steps are the same, and `model` holds the weights that the
+    run began with or those that it left there. Any other run is kept aside in `previous-1`, `previous-2` ... A finished run
+    is trained for longer, where the steps that it took had the same rates in the longer run. What changes in a loss, an
+    optimizer or a scheduler while it trains counts as it was when the run began, also when only fit's cell is run again.
 
     In several processes each step takes as many batches as there are processes, and each loss is weighed by its labelled
     pixels: an unweighted mean over them takes the step that one process would take with one large batch. Losses that weigh
@@ -70,27 +73,27 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
     accelerator = make_accelerator(precision)
     batches = EpochBatches(train_loader.batch_sampler, seed, accelerator.process_index, accelerator.num_processes)
     total = steps if steps is not None else epochs * len(batches)
-    described = describe(model, train_loader, loss, optimizer, scheduler, settings or {}) | {
+    described = describe(model, train_loader, loss, optimizer, scheduler, settings or {}, total if run_dir else 0) | {
         "steps": total, "steps_per_epoch": len(batches), "seed": seed, "precision": precision, "ema": ema,
         "processes": accelerator.num_processes}  # fmt: skip
     now = checksum(model)
-    longer = saved is not None and goes_on(saved, described, now)
+    longer = saved is not None and goes_on(saved, described, now, optimizer, scheduler)
     other = [] if saved is None or longer else differences(saved, described, now)
     accelerator.wait_for_everyone()  # all have read the checkpoint
     if other:
         if accelerator.is_main_process:
-            keep_aside(run_dir, other, carried_on=now == left_by(saved))
+            keep_aside(run_dir, other, carried_on=now == left_by(saved), steps=(total, total))
         saved = None
     accelerator.wait_for_everyone()
     if saved is not None and saved["finished"] and not longer:
-        load_weights(model, run_dir / WEIGHTS)
+        load_finished(model, saved, run_dir)
         model.to(accelerator.device)
         accelerator.print(f"{environment.shown(run_dir)} holds this run, finished: weights loaded, nothing to train.")
         return saved["history"]
 
     model.to(accelerator.device, memory_format=torch.channels_last)
     loader = loader_like(train_loader, batches, persistent_workers=train_loader.num_workers > 0)
-    with synchronised_norms(accelerator, model):
+    with synchronised_norms(accelerator, model), remembered(run_dir, model, loss, optimizer, scheduler):
         trainer = Trainer(accelerator, model, loader, loss, optimizer, scheduler, run_dir=run_dir, described=described,
                           initial=now, ema=ema, precision=precision)  # fmt: skip
         where = lambda: f"at step {trainer.state['step'] + 1}", lambda: trainer.shape, lambda: kept(run_dir)

@@ -1,0 +1,85 @@
+"""CamVid with the drive 0006R0 held out of training: what each ingredient of notebook 10's pretrained U-Net brings.
+
+All rows take the same steps; nothing here looks at the test set. A difference counts where the ranges do not overlap.
+"""
+
+from functools import partial
+
+import albumentations as A
+import cv2
+from tests.notebook_code import definitions
+from torch.utils.data import DataLoader
+
+from segmentation_helpers import environment
+from segmentation_helpers.datasets import check_dataset, load_dataset
+from segmentation_helpers.encoders import create_encoder, freeze_stages
+from segmentation_helpers.training import evaluate
+
+DATASET, SEEDS, DRIVE, EPOCHS = "camvid", (0, 1, 2), "0006R0", 18
+LITE0 = "tf_efficientnet_lite0"
+ROWS = {
+    "notebook 10 with an encoder": {},
+    "encoder from random weights": {"pretrained": False},
+    "no zoom and colour": {"recipe": {"zoom": None}},
+    "stronger zoom": {"augmentation": "zoom"},
+    "stronger colour": {"augmentation": "colour"},
+    "both stronger": {"augmentation": "both"},
+    "two stages frozen": {"frozen": 2},
+    "lite2": {"recipe": {"encoder": "tf_efficientnet_lite2"}},
+    "no Jaccard loss": {"recipe": {"jaccard": 0.0}},
+    "no class weights": {"recipe": {"weights": False}},
+}
+SPLITS = {
+    "held-out drive": lambda: load_dataset(DATASET, "val", valid=DRIVE),
+    "the same, flips and scales": lambda: load_dataset(DATASET, "val", valid=DRIVE),
+    "val": lambda: load_dataset(DATASET, "val"),
+}
+
+
+def geometry(size, low, high):
+    """Scaled by 1 + low to 1 + high, cut out, mirrored; what lies outside of the picture is void."""
+    return [
+        A.RandomScale((low, high), p=0.8, mask_interpolation=cv2.INTER_NEAREST_EXACT),
+        A.RandomCrop(*size, pad_if_needed=True, fill_mask=255), A.HorizontalFlip(),
+    ]  # fmt: skip
+
+
+def augmentations(size, zoom):
+    """By name: the notebook's (None) or stronger ones."""
+    small = [A.RandomBrightnessContrast(p=0.5), A.HueSaturationValue(10, 25, 0, p=0.5)]
+    strong = [A.ColorJitter(0.4, 0.4, 0.4, 0.05, p=0.8), A.RandomGamma((60, 160), p=0.5)]
+    return {
+        "zoom": [*geometry(size, -0.4, 0.8), *small], "both": [*geometry(size, -0.4, 0.8), *strong],
+        "colour": [*geometry(size, -0.25, 0.25), *strong],
+    }  # fmt: skip
+
+
+def train(settings, seed, folder):
+    """Notebook 10's `train`, with what `settings` change in it."""
+    data = load_dataset(DATASET, "train", valid=DRIVE, cache=True)
+    size = (288, 384)
+    notebook = definitions(
+        "10_unet_from_scratch", dataset=DATASET, own=None, valid=DRIVE, classes=data.classes, train_data=data,
+        pixels=check_dataset(data), valid_loader=None, image_size=size, batch_size=8, workers=0, smoke_test=False, seed=seed,
+    )  # fmt: skip
+    recipe = notebook.improved | {"network": "pretrained", "encoder": LITE0, "zoom": 0.25, "ema": 0.99}
+    recipe |= settings.get("recipe", {})
+    if "augmentation" in settings:
+        transform = A.Compose(augmentations(size, recipe["zoom"])[settings["augmentation"]])
+        notebook.augmentation = lambda zoom: transform
+    notebook.create_encoder = partial(create_encoder, pretrained=settings.get("pretrained", True))
+    if "frozen" in settings:
+        build = notebook.build_network
+        notebook.build_network = lambda recipe: freeze(build(recipe), settings["frozen"])
+    return notebook.train(recipe, None, folder, settings.get("epochs", EPOCHS))
+
+
+def freeze(model, stages):
+    freeze_stages(model.network.encoder, stages)
+    return model
+
+
+def score(model, split):
+    """The confusion matrix over a split, picture by picture."""
+    views = {"flip": True, "scales": (0.75, 1, 1.25)} if "flips and scales" in split else {}
+    return evaluate(model, DataLoader(SPLITS[split]()), precision=environment.best_precision(), **views)
