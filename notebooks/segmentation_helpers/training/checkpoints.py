@@ -143,7 +143,7 @@ class Checkpoints:
 
 
 def load_state(model, state):
-    """load_state_dict for a state from a file, which does not hold the versions of the layers: they are the model's own."""
+    """load_state_dict for a state without the versions of its layers: they are the model's own."""
     state = OrderedDict(state)
     state._metadata = model.state_dict()._metadata
     model.load_state_dict(state)
