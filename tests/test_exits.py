@@ -434,3 +434,120 @@ def test_a_step_that_fp16_skips_leaves_the_statistics_alone(tmp_path, monkeypatc
         if ema is None:
             torch.testing.assert_close(model.body[1].running_mean, mean, rtol=1e-2, atol=1e-4)
         assert not not_finite(model)
+
+
+# Words ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (lambda logits, mask: cross_entropy(logits, mask).reshape(1), r"a single number, but it has the shape \(1,\)"),
+        (lambda logits, mask: F.cross_entropy(logits, mask, reduction="none"), r"shape \(4, 8, 8\): end it with .mean"),
+        (
+            lambda logits, mask: cross_entropy(logits, mask).item(),
+            "must return a tensor, but it returns a float: leave out",
+        ),
+        (lambda logits, mask: None, "it returns a NoneType"),
+        (lambda logits, mask: (logits.argmax(1) != mask).float().mean(), "does not depend on any weight that trains"),
+        (lambda logits, mask: cross_entropy(logits.detach(), mask), "without argmax, detach or no_grad"),
+    ],
+)
+def test_a_loss_that_is_no_loss_is_told_of_before_it_changes_anything(tmp_path, loss, words):
+    model = network()
+    with pytest.raises(TrainingError, match=words):
+        run(tmp_path, model, loss=loss)
+    assert checksum(model) == checksum(network()) and agrees(tmp_path, model)
+
+
+def test_a_resumed_run_that_is_stopped_before_its_first_step(tmp_path):
+    whole = weights_of(run_whole(tmp_path))
+    model = network()
+    with pytest.raises(Boom):
+        run(tmp_path / "run", model, shuffled(Pictures(8, nth(13, boom))))
+    for _ in range(2):
+        with pytest.raises(Boom):
+            run(tmp_path / "run", model, shuffled(Pictures(8, nth(1, boom))))
+        assert agrees(tmp_path / "run", model) and checkpoint_of(tmp_path / "run")["state"]["step"] == 3
+    run(tmp_path / "run", model)
+    assert weights_of(tmp_path / "run") == whole
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_validation_batch_says_nothing_about_the_truth():
+    ground = torch.rand(3, 8, 8), torch.tensor([0, 255]).repeat(8, 4)
+    data = [ground, *(Pictures()[index] for index in range(3))]
+    run(None, valid_loader=DataLoader(data, 1), epochs=1)
+
+
+def test_void_by_another_number():
+    image = torch.rand(3, 8, 8)
+    data = [(image, torch.tensor([0, 1, -1, 2]).repeat(8, 2)) for _ in range(2)]
+    confusion = evaluate(network(), DataLoader(data, 1), ignore_index=-1)
+    assert confusion.matrix.sum() == 2 * 48 and confusion.void == 2 * 16
+    with pytest.raises(TrainingError, match="holds class -1, .*, or map that class to 255, void"):
+        evaluate(network(), DataLoader(data, 1))
+    with pytest.raises(TrainingError, match=r"holds class 7, .* as many classes as the data set has\.$"):
+        evaluate(network(), DataLoader([(image, torch.full((8, 8), 7))], 1), ignore_index=None)
+    with pytest.warns(UserWarning, match=r"is class 0 and void \(-1\).*mapping=\{0: 0, -1: 1\}"):
+        evaluate(network(), DataLoader([(image, torch.tensor([0, -1]).repeat(8, 4))] * 2, 1), ignore_index=-1)
+
+
+class Dictionary(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = network()
+
+    def forward(self, image):
+        return {"out": self.body(image), "aux": None, "names": ["ground"]}
+
+
+def test_void_for_a_model_that_returns_a_dictionary():
+    void = [(torch.rand(3, 8, 8), torch.full((8, 8), 255))] * 4
+    model = Dictionary()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    run(None, model, DataLoader(void, 2), loss=lambda output, mask: output["out"].mean(), optimizer=optimizer)
+    fresh = Dictionary()
+    assert all(torch.equal(x, y) for x, y in zip(model.parameters(), fresh.parameters(), strict=True))
+    assert model.body[1].num_batches_tracked == 4
+
+
+def test_a_scheduler_that_could_never_step():
+    model = network()
+    optimizer = sgd(model)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max")
+    with pytest.raises(ValueError, match=r'mode="max"\) watches the validation mIoU: give fit a valid_loader'):
+        run(None, model, optimizer=optimizer, scheduler=scheduler)
+    assert checksum(model) == checksum(network())
+
+
+def test_the_versions_of_layers_survive_a_checkpoint(tmp_path):
+    """Some layers read the version of a state dict, which a file does not hold."""
+
+    class Versioned(nn.Module):
+        _version = 2
+
+        def __init__(self):
+            super().__init__()
+            self.body = network()
+
+        def forward(self, image):
+            return self.body(image)
+
+        def _load_from_state_dict(self, state_dict, prefix, local_metadata, *others):
+            if local_metadata.get("version") != 2:
+                raise ValueError(f"version is {local_metadata.get('version')}")
+            super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
+
+    for ema in (None, 0.9):
+        folder = tmp_path / str(ema)
+        with pytest.raises(Boom):
+            run(folder, Versioned(), shuffled(Pictures(8, nth(13, boom))), ema=ema)
+        assert weights_of(run_in(folder, Versioned(), ema)) == weights_of(
+            run_in(tmp_path / f"whole-{ema}", Versioned(), ema)
+        )
+
+
+def run_in(folder, model, ema):
+    run(folder, model, ema=ema)
+    return folder

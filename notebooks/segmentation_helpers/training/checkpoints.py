@@ -1,6 +1,7 @@
 """What a run writes while it lasts and when it ends, so that its checkpoint always equals the weights in memory."""
 
 import functools
+from collections import OrderedDict
 
 import torch
 
@@ -26,11 +27,11 @@ class Checkpoints:
     def restore(self, saved):
         """Everything as the checkpoint has it."""
         self.unfinished = "update"  # should it fail on the way
-        self.model.load_state_dict(saved["model"])
+        load_state(self.model, saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         if self.average is not None:
-            self.average.load_state_dict(saved["average"])
+            load_state(self.average, saved["average"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(saved["scheduler"])
         self.state |= saved["state"]
@@ -138,4 +139,11 @@ class Checkpoints:
                     for name, x in saved["average"].items()
                     if name.startswith("module.")
                 }
-            self.model.load_state_dict(state)
+            load_state(self.model, state)
+
+
+def load_state(model, state):
+    """load_state_dict for a state without the versions of its layers: they are the model's own."""
+    state = OrderedDict(state)
+    state._metadata = model.state_dict()._metadata
+    model.load_state_dict(state)

@@ -12,7 +12,7 @@ from accelerate.utils import broadcast_object_list
 from .. import environment
 from ..normalized import require_no_attributes
 from .files import CHECKPOINT, PLAN, as_json, read_plan, write_atomically
-from .identity import describe
+from .identity import describe_data, describe_loss, describe_model
 from .order import EpochBatches, get_rng, loader_like, set_rng
 from .process import make_accelerator, synchronised_norms
 from .steps import Trainer
@@ -36,11 +36,9 @@ def plan_steps(minutes, model, train_loader, *, loss, run_dir=None, settings=Non
     require_batches(train_loader, "train_loader")
     run_dir = Path(run_dir) if run_dir is not None else None
     plan = read_plan(run_dir)
-    described = describe(model, train_loader, loss, _optimizer(model), None, {})
-    asked = {key: described[key] for key in described.keys() - {"optimizer", "scheduler"}} | {
+    asked = describe_model(model) | describe_data(train_loader) | {"loss": describe_loss(loss, model)} | {
         "minutes": minutes, "settings": as_json(settings or {}), "precision": precision,
-        "batches": len(train_loader.batch_sampler), "batch_size": train_loader.batch_size,
-        "workers": train_loader.num_workers}  # fmt: skip
+        "steps_per_epoch": len(train_loader.batch_sampler), "workers": train_loader.num_workers}  # fmt: skip
     begun = run_dir is not None and (run_dir / CHECKPOINT).is_file()
     free = {"workers": None} if begun else {}  # another machine may have another number of cores
     if "asked" in plan and plan["asked"] | free == asked | free:

@@ -166,7 +166,7 @@ class Trainer(Checkpoints):
             self.unfinished = "update"  # the weights in memory are worth nothing
             raise TrainingError(
                 f"The loss is no longer finite at step {self.state['step']} (epoch {self.epoch}): "
-                f"lower the learning rate.{kept(self.run_dir)}"
+                f"lower the learning rate, or look for NaN in the images.{kept(self.run_dir)}"
             )
 
     def end_of_epoch(self):
