@@ -9,10 +9,12 @@ import tifffile
 from PIL import Image
 
 from files_of_all_kinds import png, save
-from segmentation_helpers.datasets import DatasetError, read_colour_mask, read_image, read_index_mask
+from segmentation_helpers.datasets import DatasetError, FolderDataset, read_colour_mask, read_image, read_index_mask
 from segmentation_helpers.datasets.masks import read_threshold_mask
 
 RNG = np.random.default_rng(0)
+CELL = np.zeros((4, 5), np.uint8)
+CELL[1:3, 1:3] = 1
 
 
 def ids(path, num_classes=250, mapping=None):
@@ -88,6 +90,31 @@ def test_floats_where_0_is_white(tmp_path, compression):
         read_image(path, scale=255)
 
 
+def test_a_palette_of_one_bit_in_a_tiff_file(tmp_path):
+    tags = [(256, 3, 1, 4), (257, 3, 1, 1), (258, 3, 1, 1), (259, 3, 1, 1), (262, 3, 1, 3), (273, 4, 1, 8), (277, 3, 1, 1),
+            (278, 3, 1, 1), (279, 4, 1, 1), (320, 3, 6, 10)]  # fmt: skip
+    rows = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    colours = struct.pack("<6H", 0, 65535, 0, 257, 0, 0)  # red, green and blue of both indices
+    start = b"II*\0" + struct.pack("<I", 22) + b"\x50\0" + colours
+    (tmp_path / "m.tif").write_bytes(start + struct.pack("<H", len(tags)) + rows + b"\0" * 4)
+    assert ids(tmp_path / "m.tif", 2).tolist() == [[0, 1, 0, 1]]
+    assert read_image(tmp_path / "m.tif")[0].tolist() == [[0, 0, 0], [255, 1, 0]] * 2
+
+
+@pytest.mark.parametrize("dtype, indices", [(np.uint8, [0, 200]), (np.uint16, [0, 1000]), (np.uint16, [3, 65535])])
+def test_palettes_of_every_depth_in_tiff_files(tmp_path, dtype, indices):
+    colours = np.zeros((3, 2 ** (8 * np.dtype(dtype).itemsize)), np.uint16)
+    colours[:, indices[1]] = 65535, 257, 0
+    mask = np.array(indices, dtype)[CELL]
+    tifffile.imwrite(tmp_path / "m.tif", mask, photometric="palette", colormap=colours)
+    np.testing.assert_array_equal(read_image(tmp_path / "m.tif"), np.array([(0, 0, 0), (255, 1, 0)], np.uint8)[CELL])
+    np.testing.assert_array_equal(ids(tmp_path / "m.tif", 3, ((indices[0], 0), (indices[1], 1))), CELL)
+    np.testing.assert_array_equal(read_colour_mask(tmp_path / "m.tif", (((0, 0, 0), 0), ((255, 1, 0), 1))), CELL)
+    save(np.zeros((4, 5, 3), np.uint8), tmp_path / "images/m.tif")
+    data = FolderDataset(tmp_path / "images", tmp_path, ["a", "b"], mapping={indices[0]: 0, indices[1]: 1})
+    np.testing.assert_array_equal(data.read(0)[1], CELL)
+
+
 # Transparency by one value or colour ------------------------------------------------------------------------------------
 
 
@@ -141,9 +168,6 @@ def test_a_transparent_colour_is_alpha_in_every_depth(tmp_path, depth):
 
 
 # A last band that is alpha, or is not -----------------------------------------------------------------------------------
-
-CELL = np.zeros((4, 5), np.uint8)
-CELL[1:3, 1:3] = 1
 
 
 def bands_tiff(path, bands, **options):

@@ -104,6 +104,43 @@ def test_a_checkpoint_of_an_earlier_version_is_another_run(tmp_path, capsys):
     assert (tmp_path / "previous-1/checkpoint.pt").is_file()
 
 
+NETWORK = """
+import torch
+from torch import nn
+calls = []
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, image):
+        calls.append(len(image))
+        return self.conv(image) * FACTOR
+
+def build():
+    torch.manual_seed(0)
+    return nn.Sequential(Block())
+"""
+
+
+def test_the_code_of_a_network_is_part_of_the_run(tmp_path, capsys):
+    def cell(factor, text=NETWORK):
+        space = {"__name__": "__main__"}
+        exec(text.replace("FACTOR", factor), space)
+        return space
+
+    first = cell("1.0")
+    run(tmp_path, model=first["build"](), epochs=1)
+    run(tmp_path, model=first["build"](), epochs=1)  # its list of calls has grown meanwhile
+    run(tmp_path, model=cell("1.0", "# a comment\n" + NETWORK)["build"](), epochs=1)
+    assert capsys.readouterr().out.count("nothing to train") == 2
+    run(tmp_path, model=cell("0.5")["build"](), epochs=1)
+    assert "model was Sequential " in capsys.readouterr().out
+    run(tmp_path / "alone", model=cell("0.5")["build"](), epochs=1)
+    assert weights_of(tmp_path) == weights_of(tmp_path / "alone")
+
+
 # Schedules ------------------------------------------------------------------------------------------------------------
 
 

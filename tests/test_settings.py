@@ -21,7 +21,7 @@ def test_sizes_are_height_by_width(value, expected):
     assert size(value) == expected
 
 
-@pytest.mark.parametrize("value", ["240;320", "", "0x10", "a", (1, 2, 3), 2.5, (2.5, 3), -4, "240x320x3", {}])
+@pytest.mark.parametrize("value", ["240;320", "", "0x10", "a", (1, 2, 3), 2.5, (2.5, 3), -4, "240x320x3", {}, True])
 def test_sizes_that_make_no_sense(value):
     with pytest.raises(SettingError, match=r"image_size is .*: give height x width in pixels, such as 240x320"):
         size(value)

@@ -401,6 +401,23 @@ def test_every_sample_is_seeded_anew(data, kind):
     )
 
 
+def test_sources_of_random_numbers_are_found_beside_much_else(data):
+    class Much:
+        def __init__(self):
+            self.paths = [path for pair in data.pairs for path in pair] * 1000
+            self.table = {number: (number, [number]) for number in range(5000)}
+            self.deep = {"steps": [[[[AUGMENT]]]]}
+            self.more = [object() for _ in range(5000)]
+            self.self = self
+
+        def __call__(self, image, mask):
+            return self.deep["steps"][0][0][0][0](image=image, mask=mask)
+
+    data.transform = Much()
+    data.set_epoch(0)
+    assert torch.equal(data[0][0], data[0][0]) and torch.equal(data[1][0], data[1][0])
+
+
 # Odd transforms in words -------------------------------------------------------------------------------------------------
 
 

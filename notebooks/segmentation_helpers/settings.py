@@ -28,9 +28,13 @@ def size(value, name="image_size") -> tuple[int, int] | None:
         sides = [int(side) for side in match.groups() if side] if match else []
     else:
         sides = list(value) if isinstance(value, (tuple, list)) else [value]
-    if len(sides) not in (1, 2) or not all(isinstance(side, Integral) and side > 0 for side in sides):
+    if len(sides) not in (1, 2) or not all(_is_side(side) for side in sides):
         raise SettingError(f"{name} is {value!r}: give height x width in pixels, such as 240x320.")
     return sides[0], sides[-1]
+
+
+def _is_side(value):
+    return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
 
 
 def names(value, name="classes") -> list[str] | None:

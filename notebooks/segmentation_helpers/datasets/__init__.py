@@ -1,8 +1,9 @@
 """Data sets that give (image, mask): streets, CamVid in three layouts, PASCAL VOC, Stanford Background, your own.
 
-`classes` has names and colours, `meanings` reads what is said about them; `files` (with `tiff` and `raw`) reads one file,
-`images` makes it a picture, `masks` (with `values`) a mask; `pairing` finds the mask of a picture, `patterns` says what would;
-`dataset` is the data set, with `conventions` of its masks and `transforms`; `checks` looks at a whole one, through `members` at
+`classes` has names and colours, `meanings` reads what is said about them; `files` (with `tiff`, `netpbm`, `jpeg2000`, `kinds`
+and `raw`) reads one file, `images` makes it a picture, `masks` (with `values` and `palettes`) a mask; `pairing` finds the mask
+of a picture, `patterns` says what would; `dataset` is the data set, with `conventions` of its masks and `transforms` (with
+`parts`, `padding` and `seeding`); `checks` looks at a whole one (`smooth` for classes that resizing made), through `members` at
 a part of one; `known` holds those with a name. `python -m segmentation_helpers.datasets` checks your folders.
 """
 

@@ -56,7 +56,7 @@ def check_greys(ids: np.ndarray, mapping, num_classes: int, path, palette) -> No
     `mapping` holds (raw id, class) pairs, None: ids are classes. Where the indices fit, too, the mask could mean either.
     """
     values = used(ids)
-    if not 0 <= values[0] <= values[-1] <= 255:
+    if not 0 <= values[0] <= values[-1] < len(palette):
         return
     levels = palette[values][:, :3]
     greys = levels[:, 0].tolist()

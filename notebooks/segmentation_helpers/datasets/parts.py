@@ -1,5 +1,6 @@
 """A transform taken apart: the steps in it, and what it draws random numbers from."""
 
+import collections
 import functools
 import itertools
 import random
@@ -13,7 +14,7 @@ from torch import nn
 
 from .errors import DatasetError
 
-MOST = 2000  # objects that are looked at in search of random numbers
+MOST, MANY = 2000, 100  # objects that are looked at in search of random numbers, and items of one list
 LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
 
 
@@ -47,9 +48,9 @@ def sources(transform) -> list:
     Looks into attributes, lists and dicts, functools.partial, methods, and the closures, defaults and global names of
     functions, not into those of libraries.
     """
-    found, seen, waiting = [], {}, [transform]
+    found, seen, waiting = [], {}, collections.deque([transform])
     while waiting and len(seen) < MOST:
-        thing = waiting.pop()
+        thing = waiting.popleft()  # what is near comes first
         if id(thing) in seen or isinstance(thing, NOTHING_INSIDE):
             continue
         seen[id(thing)] = thing  # kept, so that no other thing gets its id
@@ -84,9 +85,9 @@ def _inside(thing):
     if isinstance(thing, types.FunctionType):
         return _inside_function(thing)
     if isinstance(thing, dict):
-        return list(itertools.islice(thing.values(), MOST))
+        return list(itertools.islice(thing.values(), MANY))
     if isinstance(thing, (list, tuple, set, frozenset)):
-        return list(itertools.islice(thing, MOST))
+        return list(itertools.islice(thing, MANY))
     methods = [
         value for kind in type(thing).__mro__ for value in vars(kind).values() if isinstance(value, types.FunctionType)
     ]

@@ -13,7 +13,7 @@ class Raw:
 
     pixels: np.ndarray
     mode: str  # for messages: "RGB", "I;16B", "5 bands"
-    palette: np.ndarray | None = None  # (256, 4) uint8, RGBA; the pixels are indices into it
+    palette: np.ndarray | None = None  # (256 or more, 4) uint8, RGBA; the pixels are indices into it
     alpha: bool = False  # the last band is transparency
     white: int | None = None  # the largest value that the file may hold, where it is not that of the type
     pages: int = 1

@@ -41,8 +41,9 @@ def load_tiff(path: Path) -> Raw:
         if kind == "PALETTE":
             colours = page.colormap.T  # (n, 3), of 16 bits, in some files of 8
             colours = (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8)
-            raw.palette = np.full((256, 4), 255, np.uint8)
-            raw.palette[: len(colours), :3] = colours[:256]
+            raw.palette = np.full((max(256, len(colours)), 4), 255, np.uint8)
+            raw.palette[: len(colours), :3] = colours
+            raw.pixels = raw.pixels.astype(np.uint8) if raw.pixels.dtype == bool else raw.pixels  # indices, not bits
     return raw
 
 

@@ -167,7 +167,7 @@ class _Digest:
         if module == "torch._dynamo.eval_frame" and wrapped is not None:  # what torch.compile returned
             self.add(wrapped)
             return
-        if not _is_own(module):
+        if not is_own(module):
             self.note("function", module, function.__code__.co_qualname, function.__module__, function.__qualname__)
             self.add(wrapped)
             if wrapped is not None:  # a decorator: what it was given
@@ -212,7 +212,7 @@ class _Digest:
     def add_class(self, kind):
         for base in kind.__mro__:
             self.note("class", base.__module__, base.__qualname__)
-            if _is_own(base.__module__):
+            if is_own(base.__module__):
                 for name, value in sorted(vars(base).items()):
                     if (
                         name not in CLASS
@@ -230,7 +230,7 @@ class _Digest:
             self.add(value._orig_mod)
             return
         self.add(kind)
-        if not (root or callable(value) or isinstance(value, LRScheduler) or _is_own(kind.__module__)
+        if not (root or callable(value) or isinstance(value, LRScheduler) or is_own(kind.__module__)
                 or isinstance(value, types.SimpleNamespace)):  # fmt: skip
             return
         attributes = dict(getattr(value, "__dict__", {}))
@@ -249,7 +249,7 @@ def _slots(kind) -> list[str]:
 
 
 @functools.cache
-def _is_own(module) -> bool:
+def is_own(module) -> bool:
     """Whether a module is a notebook, or the reader's own file, rather than Python's or an installed package's."""
     top = (module or "").partition(".")[0]
     if module == "__main__":  # also where an installed program (pytest, papermill) runs a notebook's code

@@ -8,12 +8,12 @@ import zlib
 import torch
 from torch import nn
 
-from .digest import ADDRESS, code_digest, in_short, text_digest
+from .digest import ADDRESS, code_digest, in_short, is_own, text_digest
 from .files import as_json
 from .schedule import Schedule, check_parts
 
 FORMAT = 2  # of what is described: a checkpoint of another one is another run
-_begun = {}  # a loss's digest when a fit ended -> its digest when that fit began
+_begun = {}  # the digest of a loss or a network's code when a fit ended -> its digest when that fit began
 
 
 def describe(model, train_loader, loss, optimizer, scheduler, settings, steps) -> dict:
@@ -29,12 +29,12 @@ def describe(model, train_loader, loss, optimizer, scheduler, settings, steps) -
 
 
 def describe_model(model) -> dict:
-    """Layers and shapes, which parameters train, and which layers are frozen in eval mode."""
+    """Layers, shapes and the code of the reader's own layers; which parameters train, and which layers are in eval mode."""
     shapes = "".join(f"{key}{tuple(value.shape)}" for key, value in model.state_dict().items())
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     frozen = [name for name, layer in model.named_modules() if not layer.training] if model.training else []
     return {
-        "model": f"{type(model).__name__} {text_digest(shapes + ADDRESS.sub('', repr(model)))}",
+        "model": f"{type(model).__name__} {text_digest(shapes + ADDRESS.sub('', repr(model)) + _first(_code_of(model)))}",
         "trained": f"{len(trained)} of {sum(1 for _ in model.parameters())} parameters {text_digest(repr(trained))}",
         "eval mode": f"{len(frozen)} layers {text_digest(repr(frozen))}" if frozen else "no layer",
     }
@@ -63,10 +63,22 @@ def describe_loss(loss, model) -> str:
     What changes while it trains, such as a counter or a learned weight, counts as it was when the run began: a loss that
     an earlier fit of this process left is the one that it began with.
     """
-    digest, inner = code_digest(loss, apart=[model]), loss
+    digest, inner = _first(code_digest(loss, apart=[model])), loss
     while isinstance(inner, functools.partial):
         inner = inner.func
-    return f"{getattr(inner, '__qualname__', None) or type(inner).__name__} {_begun.get(digest, digest)}"
+    return f"{getattr(inner, '__qualname__', None) or type(inner).__name__} {digest}"
+
+
+def _code_of(model) -> str:
+    """The digest of the classes of a network's layers; of the code, that is, not of the weights."""
+    return code_digest(
+        [kind for kind in dict.fromkeys(map(type, model.modules())) if is_own(kind.__module__)], apart=[model]
+    )
+
+
+def _first(digest) -> str:
+    """The digest that it was when the run began, if an earlier fit of this process left it as it is."""
+    return _begun.get(digest, digest)
 
 
 @contextlib.contextmanager
@@ -79,7 +91,7 @@ def remembered(run_dir, model, loss, optimizer=None, scheduler=None):
         yield
         return
     schedule = Schedule(optimizer, scheduler) if optimizer is not None else None
-    before = describe_loss(loss, model).split()[-1]
+    begun = [_first(digest) for digest in (code_digest(loss, apart=[model]), _code_of(model))]
     if schedule is not None:
         schedule.rewind()
     try:
@@ -87,9 +99,8 @@ def remembered(run_dir, model, loss, optimizer=None, scheduler=None):
     finally:
         if schedule is not None:
             schedule.leave()
-        after = code_digest(loss, apart=[model])
-        if after != before:
-            _begun[after] = before
+        left = code_digest(loss, apart=[model]), _code_of(model)
+        _begun.update({after: before for after, before in zip(left, begun, strict=True) if after != before})
 
 
 def checksum(state) -> int:
