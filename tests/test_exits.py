@@ -324,6 +324,22 @@ def test_a_finished_run_whose_extension_fails_is_still_that_run(tmp_path, capsys
     assert not list((tmp_path / "run").glob("previous-*"))
 
 
+def test_a_finished_run_goes_on_from_its_last_weights_and_from_their_average(tmp_path, capsys):
+    """An exit that is itself interrupted may leave either in memory."""
+    whole = weights_of(run_whole(tmp_path, ema=0.9, epochs=4))
+    for key in ("left", "model"):
+        folder = tmp_path / key
+        model = run(folder, ema=0.9)
+        if key == "model":
+            model.load_state_dict(checkpoint_of(folder)["model"])
+        run(folder, model, ema=0.9, epochs=4)
+        assert weights_of(folder) == whole and not list(folder.glob("previous-*"))
+    model.load_state_dict(checkpoint_of(folder)["model"])
+    capsys.readouterr()
+    run(folder, model, ema=0.9, epochs=4)
+    assert "nothing to train" in capsys.readouterr().out and agrees(folder, model)
+
+
 def test_the_average_copies_what_is_no_statistic():
     """Indices of attention, counters, and masks of minus infinity; weights that two layers share are averaged once."""
 
