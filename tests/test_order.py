@@ -18,7 +18,7 @@ from accelerate.state import PartialState
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, Sampler
 
-from segmentation_helpers.training import TrainingError, fit
+from segmentation_helpers.training import TrainingError, evaluate, fit, plan_steps
 from segmentation_helpers.training.identity import checksum
 from segmentation_helpers.training.order import EpochBatches
 
@@ -275,7 +275,9 @@ if __name__ == "__main__":  # one of two processes
         train(DataLoader(data, 1, sampler=sampler), epochs=1)
     except TrainingError as error:
         data.read = str(error)
-    Path(folder, f"{os.environ['RANK']}.json").write_text(json.dumps(data.read))
+    score = evaluate(network(), DataLoader(Pictures(7), 2, shuffle=True)).matrix.tolist()
+    steps = plan_steps(0.002, network(), DataLoader(Pictures(), 2), loss=F.cross_entropy, precision="fp32")
+    Path(folder, f"{os.environ['RANK']}.json").write_text(json.dumps([data.read, score, steps]))
     torch.distributed.destroy_process_group()
 
 
@@ -294,7 +296,11 @@ def test_two_processes_share_one_order(tmp_path, kind):
     variables = {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | variables)
     assert done.returncode == 0, done.stderr[-3000:]
-    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    (first, *shared), (second, *same) = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert shared == same, "a score, and a number of steps"
+    assert shared[0] == evaluate(network(), DataLoader(Pictures(7), 2)).matrix.tolist(), (
+        "each picture once, though shuffled"
+    )
     if kind == "refused":
         assert "DistributedSampler gives each process another order" in first and first == second
     else:
