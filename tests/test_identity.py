@@ -17,6 +17,7 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from segmentation_helpers.training import TrainingError, fit
+from segmentation_helpers.training.identity import load_loss, loss_state
 from training_run import Squares, cross_entropy, small_model
 
 
@@ -477,6 +478,39 @@ def test_a_loss_that_counts_goes_on_in_the_same_cell(tmp_path, capsys):
     loss.calls = 3
     run(tmp_path, model=model, loss=loss, loader=shuffled(data))
     assert "loss was Counts " in capsys.readouterr().out
+
+
+class Transformed(Squares):
+    transform = None
+
+    def __getitem__(self, index):
+        image, mask = super().__getitem__(index)
+        return self.transform(image), mask
+
+
+def test_a_transform_that_notes_what_it_saw_goes_on_in_the_same_cell(tmp_path, capsys):
+    seen, data = [], Transformed(12)
+
+    def transform(image):
+        seen.append(tuple(image.shape))
+        return image
+
+    data.transform = transform
+    for _ in range(2):
+        run(tmp_path, loader=shuffled(data), epochs=1)
+    assert len(seen) == 12 and "nothing to train" in capsys.readouterr().out
+
+
+def test_the_state_of_a_loss_is_kept_and_given_back():
+    loss = nn.Sequential(nn.CrossEntropyLoss(torch.tensor([1.0, 2.0])), nn.PReLU())
+    for wrapped in (loss, loss.forward, functools.partial(loss)):
+        state = {name: value.clone() for name, value in loss_state(wrapped).items()}
+        assert set(state) == {"0.weight", "1.weight"}
+        nn.init.zeros_(loss[1].weight)
+        load_loss(wrapped, state)
+        assert loss[1].weight.item() == 0.25
+    assert not loss_state(cross_entropy)
+    load_loss(cross_entropy, {})
 
 
 # Two at once ----------------------------------------------------------------------------------------------------------

@@ -156,7 +156,7 @@ def fit_learner(learn, epochs, rate, *, run_dir, method="fit_one_cycle", seed=0,
     keeper = _Keeper(model, run_dir, described, seed, saved, saved["initial"] if saved else now)
     learn._do_fit = keeper.remaining_epochs  # fastai's own start_epoch would call the trackers for epochs it leaves out
     try:
-        with remembered(run_dir, model, learn.loss_func):
+        with remembered(run_dir, model, learn.dls.train, learn.loss_func):
             getattr(learn, method)(epochs, rate, cbs=[*cbs, keeper], **options)
     except BaseException:
         if (left := read_checkpoint(run_dir)) is not None:

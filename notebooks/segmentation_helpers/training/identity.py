@@ -10,10 +10,10 @@ from torch import nn
 
 from .digest import ADDRESS, code_digest, in_short, is_own, text_digest
 from .files import as_json
-from .schedule import Schedule, check_parts
+from .schedule import Schedule, check_parts, module_of
 
 FORMAT = 2  # of what is described: a checkpoint of another one is another run
-_begun = {}  # the digest of a loss or a network's code when a fit ended -> its digest when that fit began
+_begun = {}  # what a loss, a network's code or a transform was when a fit ended -> what it was when that fit began
 
 
 def describe(model, train_loader, loss, optimizer, scheduler, settings, steps) -> dict:
@@ -52,7 +52,7 @@ def describe_data(loader) -> dict:
             words += [f"{key} {code_digest(value)}" for key, value in kept.items()
                       if isinstance(value, (list, tuple, torch.Tensor))]  # fmt: skip
     return {
-        "pictures": len(loader.dataset), "transform": in_short(getattr(loader.dataset, "transform", None)),
+        "pictures": len(loader.dataset), "transform": _first(_transform_of(loader)),
         "batches": ", ".join(words),
     }  # fmt: skip
 
@@ -69,6 +69,20 @@ def describe_loss(loss, model) -> str:
     return f"{getattr(inner, '__qualname__', None) or type(inner).__name__} {digest}"
 
 
+def loss_state(loss) -> dict:
+    """The parameters and buffers of a loss that is a module, for a checkpoint; no entry where it is none."""
+    return module_of(loss).state_dict()
+
+
+def load_loss(loss, state) -> None:
+    """Give a loss the parameters and buffers that `loss_state` found."""
+    module_of(loss).load_state_dict(state)
+
+
+def _transform_of(loader) -> str:
+    return in_short(getattr(loader.dataset, "transform", None))
+
+
 def _code_of(model) -> str:
     """The digest of the classes of a network's layers; of the code, that is, not of the weights."""
     return code_digest(
@@ -82,8 +96,8 @@ def _first(digest) -> str:
 
 
 @contextlib.contextmanager
-def remembered(run_dir, model, loss, optimizer=None, scheduler=None):
-    """While a run trains: what its loss, optimizer and scheduler were when it began is known when its cell is run again.
+def remembered(run_dir, model, loader, loss, optimizer=None, scheduler=None):
+    """While a run trains: what its parts were when it began is known when its cell is run again.
 
     An optimizer and a scheduler that an earlier run left begin anew; a checkpoint is restored after that.
     """
@@ -91,7 +105,11 @@ def remembered(run_dir, model, loss, optimizer=None, scheduler=None):
         yield
         return
     schedule = Schedule(optimizer, scheduler) if optimizer is not None else None
-    begun = [_first(digest) for digest in (code_digest(loss, apart=[model]), _code_of(model))]
+
+    def parts():
+        return code_digest(loss, apart=[model]), _code_of(model), _transform_of(loader)
+
+    begun = [_first(part) for part in parts()]
     if schedule is not None:
         schedule.rewind()
     try:
@@ -99,8 +117,7 @@ def remembered(run_dir, model, loss, optimizer=None, scheduler=None):
     finally:
         if schedule is not None:
             schedule.leave()
-        left = code_digest(loss, apart=[model]), _code_of(model)
-        _begun.update({after: before for after, before in zip(left, begun, strict=True) if after != before})
+        _begun.update({left: first for left, first in zip(parts(), begun, strict=True) if left != first})
 
 
 def checksum(state) -> int:
