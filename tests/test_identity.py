@@ -350,6 +350,26 @@ def test_layers_in_eval_mode_are_part_of_the_run(tmp_path, capsys):
     assert weights_of(tmp_path) == weights_of(tmp_path / "alone")
 
 
+class Frozen(nn.Sequential):
+    """A network that keeps its first normalisation in eval mode by a train() of its own, as frozen encoders do."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self[1].eval().requires_grad_(False)
+        return self
+
+
+def test_a_train_method_that_freezes_makes_no_other_run_when_the_cell_is_run_again(tmp_path, capsys):
+    model, data = Frozen(*small_model()), Fails(20)
+    optimizer = torch.optim.SGD([p for name, p in model.named_parameters() if not name.startswith("1.")], 0.05)
+    with pytest.raises(KeyError):
+        run(tmp_path, model=model, optimizer=optimizer, loader=shuffled(data))
+    for said in ("Going on after step 4 of 9", "nothing to train"):
+        run(tmp_path, model=model, optimizer=optimizer, loader=shuffled(data))
+        assert said in capsys.readouterr().out
+    assert model[1].weight.min() == model[1].weight.max() == 1
+
+
 def weighted(first):
     weights = torch.ones(12, dtype=torch.double)
     weights[0] = first

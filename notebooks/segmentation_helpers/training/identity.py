@@ -31,8 +31,14 @@ def describe(model, train_loader, loss, optimizer, scheduler, settings, steps) -
 def describe_model(model) -> dict:
     """Layers, shapes and the code of the reader's own layers; which parameters train, and which layers are in eval mode."""
     shapes = "".join(f"{key}{tuple(value.shape)}" for key, value in model.state_dict().items())
+    modes = {layer: layer.training for layer in model.modules()}
+    model.train()  # as it will be: a layer may have a train() of its own that freezes parts of it
+    frozen = [
+        name for name, layer in model.named_modules() if not layer.training or (modes[model] and not modes[layer])
+    ]
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    frozen = [name for name, layer in model.named_modules() if not layer.training] if model.training else []
+    for layer, training in modes.items():
+        layer.training = training
     return {
         "model": f"{type(model).__name__} {text_digest(shapes + ADDRESS.sub('', repr(model)) + _first(_code_of(model)))}",
         "trained": f"{len(trained)} of {sum(1 for _ in model.parameters())} parameters {text_digest(repr(trained))}",

@@ -20,9 +20,7 @@ from .files import TrainingError
 from .order import get_rng, set_rng
 
 LIMIT = 50_000  # settings of a group that are looked at; of longer schedules the code counts, too
-_left = (
-    weakref.WeakKeyDictionary()
-)  # optimizer -> (its scheduler, what both were when a fit began, their state at its end)
+_left = weakref.WeakKeyDictionary()  # optimizer -> its scheduler, both when a fit began, their state when it ended
 
 
 def check_parts(model, loss, optimizer, scheduler) -> dict:
