@@ -42,7 +42,7 @@ def describe_model(model) -> dict:
     return {
         "model": f"{type(model).__name__} {text_digest(shapes + ADDRESS.sub('', repr(model)) + _first(_code_of(model)))}",
         "trained": f"{len(trained)} of {sum(1 for _ in model.parameters())} parameters {text_digest(repr(trained))}",
-        "eval mode": f"{len(frozen)} layers {text_digest(repr(frozen))}" if frozen else "no layer",
+        "layers in eval mode": f"{len(frozen)} ({text_digest(repr(frozen))})" if frozen else "none",
     }
 
 
