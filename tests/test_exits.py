@@ -113,40 +113,52 @@ def boom():
 
 
 class Hooked(torch.optim.lr_scheduler.StepLR):
-    hook = None
+    """Calls a hook when it steps; not where a copy of it is gone through."""
+
+    hook, owner = None, None
 
     def step(self):
         super().step()
-        if Hooked.hook is not None:
+        if self.optimizer is Hooked.owner:
             Hooked.hook()
+
+
+def events(hook):
+    while True:
+        hook()
+        yield
+
+
+EVENTS = events(lambda: None)  # whose inside is no part of what identifies a run
+
+
+def watched_loss(logits, mask):
+    next(EVENTS)
+    return cross_entropy(logits, mask)
 
 
 def disturbed(folder, model, monkeypatch, kind="", hook=None, ema=None):
     """The run of `run`, with a hook at one of its events; whether it came to its end."""
-    hooks = {kind: hook}
-    optimizer = sgd(model)
-    call = {name: hooks.get(name, lambda *_: None) for name in ("train", "valid", "loss", "forward", "before", "after")}
+    call = dict.fromkeys(KINDS, lambda *_: None) | {kind: hook}
+    optimizer, replace = sgd(model), os.replace
     optimizer.register_step_pre_hook(lambda *_: call["before"]())
     optimizer.register_step_post_hook(lambda *_: call["after"]())
     handle = model[4].register_forward_hook(lambda layer, *_: call["forward"]() if layer.training else None)
-    Hooked.hook = None
-    scheduler, replace = Hooked(optimizer, 3, 0.5), os.replace
-    Hooked.hook = hooks.get("scheduler")
-
-    def loss(logits, mask):
-        call["loss"]()
-        return cross_entropy(logits, mask)
+    scheduler = Hooked(optimizer, 3, 0.5)
 
     def replaced(*names):
-        hooks.get("unwritten", lambda: None)()
+        call["unwritten"]()
         replace(*names)
-        hooks.get("written", lambda: None)()
+        call["written"]()
 
     with monkeypatch.context() as patch:
+        patch.setattr(Hooked, "owner", optimizer)
+        patch.setattr(Hooked, "hook", lambda: call["scheduler"]())
         patch.setattr(os, "replace", replaced)
+        patch.setitem(globals(), "EVENTS", events(call["loss"]))
         try:
             loader, valid = shuffled(Pictures(8, call["train"])), DataLoader(Pictures(4, call["valid"]), 4)
-            fit(model, loader, valid, loss=loss, optimizer=optimizer, scheduler=scheduler, epochs=2, precision="fp32",
+            fit(model, loader, valid, loss=watched_loss, optimizer=optimizer, scheduler=scheduler, epochs=2, precision="fp32",
                 run_dir=folder, ema=ema)  # fmt: skip
             return True
         except Boom:
@@ -155,11 +167,14 @@ def disturbed(folder, model, monkeypatch, kind="", hook=None, ema=None):
             handle.remove()
 
 
+KINDS = ("train", "valid", "loss", "forward", "before", "after", "scheduler", "unwritten", "written")
+
+
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_every_exit_leaves_a_checkpoint_that_equals_the_weights_and_goes_on(tmp_path, monkeypatch, ema):
     disturbed(tmp_path / "whole", network(), monkeypatch, ema=ema)
     points = {}
-    for kind in ("train", "valid", "loss", "forward", "before", "after", "scheduler", "unwritten", "written"):
+    for kind in KINDS:
         for number in itertools.count(1):
             model, folder = network(), tmp_path / f"{kind}-{number}"
             if disturbed(folder, model, monkeypatch, kind, nth(number, boom), ema):
@@ -307,6 +322,22 @@ def test_a_finished_run_whose_extension_fails_is_still_that_run(tmp_path, capsys
     assert "Going on after step 4 of 8" in capsys.readouterr().out
     assert weights_of(tmp_path / "run") == weights_of(run_whole(tmp_path, ema=ema, epochs=4))
     assert not list((tmp_path / "run").glob("previous-*"))
+
+
+def test_a_finished_run_goes_on_from_its_last_weights_and_from_their_average(tmp_path, capsys):
+    """An exit that is itself interrupted may leave either in memory."""
+    whole = weights_of(run_whole(tmp_path, ema=0.9, epochs=4))
+    for key in ("left", "model"):
+        folder = tmp_path / key
+        model = run(folder, ema=0.9)
+        if key == "model":
+            model.load_state_dict(checkpoint_of(folder)["model"])
+        run(folder, model, ema=0.9, epochs=4)
+        assert weights_of(folder) == whole and not list(folder.glob("previous-*"))
+    model.load_state_dict(checkpoint_of(folder)["model"])
+    capsys.readouterr()
+    run(folder, model, ema=0.9, epochs=4)
+    assert "nothing to train" in capsys.readouterr().out and agrees(folder, model)
 
 
 def test_the_average_copies_what_is_no_statistic():

@@ -74,7 +74,7 @@ class Checkpoints:
 
     def check_weights(self):
         """Raise TrainingError where training has made a weight or a statistic NaN or infinite: it is never written."""
-        wrong = not_finite(self.model) | not_finite(self.scored)
+        wrong = not_finite(self.model) | (not_finite(self.scored) if self.average is not None else set())
         trained = {name for name, p in self.model.named_parameters() if p.requires_grad}
         wrong = sorted(wrong - (self.constant if self.state["step"] else self.constant - trained))
         if self.accelerator.num_processes > 1:

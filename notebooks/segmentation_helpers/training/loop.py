@@ -27,7 +27,8 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
     of the last step, for choosing them by their score would flatter that score. A run that was stopped and resumed
     ends with the same bytes as one that was not (one process, same machine; on a GPU only where its operations are
     deterministic, see torch.use_deterministic_algorithms). However `fit` ends, its checkpoint then equals the weights in
-    `model`, so that running the same cell again goes on.
+    `model`, so that running the same cell again goes on. Data set, collate_fn and samplers may draw random numbers: before
+    each batch the generators of torch, numpy and Python are seeded from seed, epoch and batch, in workers, too.
 
     It is the same run while settings, network, what trains and what is in eval mode, the code and values of the loss (see
     `digest.code_digest`), batches, optimizer and the rates of all steps are the same, and `model` holds the weights that the
@@ -77,7 +78,9 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
     described = describe(model, train_loader, loss, optimizer, scheduler, settings or {}, total if run_dir else 0) | {
         "steps": total, "steps_per_epoch": len(batches), "seed": seed, "precision": precision, "ema": ema,
         "processes": accelerator.num_processes}  # fmt: skip
-    now = checksum(model)
+    initial = now = checksum(model)
+    if saved is not None and saved["finished"] and now == checksum(saved["model"]):  # and not their average
+        now = left_by(saved)
     longer = saved is not None and goes_on(saved, described, now, optimizer, scheduler)
     other = [] if saved is None or longer else differences(saved, described, now)
     accelerator.wait_for_everyone()  # all have read the checkpoint
@@ -96,7 +99,7 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
     loader = loader_like(train_loader, batches, persistent_workers=train_loader.num_workers > 0)
     with synchronised_norms(accelerator, model), remembered(run_dir, model, train_loader, loss, optimizer, scheduler):
         trainer = Trainer(accelerator, model, loader, loss, optimizer, scheduler, run_dir=run_dir, described=described,
-                          initial=now, ema=ema, precision=precision)  # fmt: skip
+                          initial=initial, ema=ema, precision=precision)  # fmt: skip
         where = lambda: f"at step {trainer.state['step'] + 1}", lambda: trainer.shape, lambda: kept(run_dir)
         try:
             with Interrupt() as interrupt, in_words(*where):
