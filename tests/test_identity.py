@@ -17,6 +17,7 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from segmentation_helpers.training import TrainingError, fit
+from segmentation_helpers.training.identity import load_loss, loss_state
 from training_run import Squares, cross_entropy, small_model
 
 
@@ -301,15 +302,13 @@ def test_another_optimizer_is_another_run(tmp_path, capsys, one, other):
 
 def test_parts_that_do_not_belong_together_are_refused(tmp_path):
     model, other = small_model(), small_model()
-    with pytest.raises(
-        TrainingError, match="12 of the 12 parameters in the optimizer are not the model's: make the opt"
-    ):
+    with pytest.raises(TrainingError, match="12 of the optimizer's 12 parameters do not belong to the model: create"):
         run(tmp_path, model=model, optimizer=sgd(other))
     mixed = torch.optim.SGD([*model.parameters(), *other[9].parameters()], 0.1)
-    with pytest.raises(TrainingError, match="2 of the 14 parameters"):
+    with pytest.raises(TrainingError, match="2 of the optimizer's 14 parameters"):
         run(tmp_path, model=model, optimizer=mixed)
     optimizer = sgd(model)
-    with pytest.raises(TrainingError, match="The scheduler was made for another optimizer: make it again"):
+    with pytest.raises(TrainingError, match="The scheduler belongs to another optimizer: create it again"):
         run(tmp_path, model=model, optimizer=optimizer, scheduler=lr_scheduler.StepLR(sgd(model), 3))
     run(tmp_path, model=model, optimizer=optimizer, epochs=1)
 
@@ -344,9 +343,29 @@ def test_layers_in_eval_mode_are_part_of_the_run(tmp_path, capsys):
     run(tmp_path, model=frozen_norm())
     assert "nothing to train" in capsys.readouterr().out
     run(tmp_path, model=small_model())
-    assert "eval mode was 1 layers" in capsys.readouterr().out
+    assert "layers in eval mode was 1 (" in capsys.readouterr().out
     run(tmp_path / "alone")
     assert weights_of(tmp_path) == weights_of(tmp_path / "alone")
+
+
+class Frozen(nn.Sequential):
+    """A network that keeps its first normalisation in eval mode by a train() of its own, as frozen encoders do."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self[1].eval().requires_grad_(False)
+        return self
+
+
+def test_a_train_method_that_freezes_makes_no_other_run_when_the_cell_is_run_again(tmp_path, capsys):
+    model, data = Frozen(*small_model()), Fails(20)
+    optimizer = torch.optim.SGD([p for name, p in model.named_parameters() if not name.startswith("1.")], 0.05)
+    with pytest.raises(KeyError):
+        run(tmp_path, model=model, optimizer=optimizer, loader=shuffled(data))
+    for said in ("Going on after step 4 of 9", "nothing to train"):
+        run(tmp_path, model=model, optimizer=optimizer, loader=shuffled(data))
+        assert said in capsys.readouterr().out
+    assert model[1].weight.min() == model[1].weight.max() == 1
 
 
 def weighted(first):
@@ -477,6 +496,39 @@ def test_a_loss_that_counts_goes_on_in_the_same_cell(tmp_path, capsys):
     loss.calls = 3
     run(tmp_path, model=model, loss=loss, loader=shuffled(data))
     assert "loss was Counts " in capsys.readouterr().out
+
+
+class Transformed(Squares):
+    transform = None
+
+    def __getitem__(self, index):
+        image, mask = super().__getitem__(index)
+        return self.transform(image), mask
+
+
+def test_a_transform_that_notes_what_it_saw_goes_on_in_the_same_cell(tmp_path, capsys):
+    seen, data = [], Transformed(12)
+
+    def transform(image):
+        seen.append(tuple(image.shape))
+        return image
+
+    data.transform = transform
+    for _ in range(2):
+        run(tmp_path, loader=shuffled(data), epochs=1)
+    assert len(seen) == 12 and "nothing to train" in capsys.readouterr().out
+
+
+def test_the_state_of_a_loss_is_kept_and_given_back():
+    loss = nn.Sequential(nn.CrossEntropyLoss(torch.tensor([1.0, 2.0])), nn.PReLU())
+    for wrapped in (loss, loss.forward, functools.partial(loss)):
+        state = {name: value.clone() for name, value in loss_state(wrapped).items()}
+        assert set(state) == {"0.weight", "1.weight"}
+        nn.init.zeros_(loss[1].weight)
+        load_loss(wrapped, state)
+        assert loss[1].weight.item() == 0.25
+    assert not loss_state(cross_entropy)
+    load_loss(cross_entropy, {})
 
 
 # Two at once ----------------------------------------------------------------------------------------------------------

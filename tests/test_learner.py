@@ -252,7 +252,7 @@ def test_the_cell_run_again_knows_the_loss_that_it_began_with(tmp_path, capsys):
 
 
 def test_methods_that_train_twice_are_refused(tmp_path):
-    with pytest.raises(ValueError, match='method="fine_tune" is two trainings.*learn.freeze.*learn.unfreeze'):
+    with pytest.raises(ValueError, match='method="fine_tune" trains twice.*learn.freeze.*learn.unfreeze'):
         fit_learner(learner(), 3, 0.01, run_dir=tmp_path / "run", method="fine_tune")
     assert not (tmp_path / "run").exists()
     learn = learner()
@@ -347,7 +347,7 @@ def test_another_model_in_the_learner_needs_another_optimizer(tmp_path):
     learn = learner()
     trained(tmp_path, learn, epochs=1)
     learn.model = nn.Sequential(nn.Conv2d(3, 3, 1))
-    with pytest.raises(TrainingError, match="parameters that are not its model's.*learn.create_opt"):
+    with pytest.raises(TrainingError, match="parameters of another model: call learn.create_opt"):
         trained(tmp_path, learn, epochs=1)
     learn.create_opt()
     trained(tmp_path, learn, epochs=1)

@@ -161,6 +161,8 @@ def test_greys_that_fit_as_indices_and_as_levels_are_refused(tmp_path, kind):
     with pytest.raises(DatasetError, match="Both fit"):
         read(tmp_path / "masks/p00.png", mapping, classes)
     expected = np.array(levels)[mask]
+    if kind == "white first":
+        expected = expected // 255  # as void, white would leave nothing to tell apart
     expected = np.vectorize((mapping or {}).get)(expected, expected)
     data = own(tmp_path, names, mapping=said(error, "mapping"))
     np.testing.assert_array_equal(data.read(0)[1], expected, "the remedy for levels")

@@ -156,7 +156,7 @@ def fit_learner(learn, epochs, rate, *, run_dir, method="fit_one_cycle", seed=0,
     keeper = _Keeper(model, run_dir, described, seed, saved, saved["initial"] if saved else now)
     learn._do_fit = keeper.remaining_epochs  # fastai's own start_epoch would call the trackers for epochs it leaves out
     try:
-        with remembered(run_dir, model, learn.loss_func):
+        with remembered(run_dir, model, learn.dls.train, learn.loss_func):
             getattr(learn, method)(epochs, rate, cbs=[*cbs, keeper], **options)
     except BaseException:
         if (left := read_checkpoint(run_dir)) is not None:
@@ -192,8 +192,7 @@ def _check_optimizer(learn):
     own = {id(p) for p in learn.model.parameters()}
     if any(id(p) not in own for group in learn.opt.param_lists for p in group):
         raise TrainingError(
-            "The Learner's optimizer holds parameters that are not its model's: after another model was put into it, call "
-            "learn.create_opt()."
+            "The Learner's optimizer holds parameters of another model: call learn.create_opt() after replacing learn.model."
         )
 
 
@@ -201,7 +200,7 @@ def _check_learner(learn, method):
     """Refuse, in words, what would fail in the middle or go wrong in silence."""
     if method == "fine_tune":
         raise ValueError(
-            'method="fine_tune" is two trainings, and fit_learner keeps one a folder: call it twice, as fine_tune does. First '
+            'method="fine_tune" trains twice, and a folder holds one training: call fit_learner twice, as fine_tune does. First '
             "learn.freeze() and fit_learner(learn, 1, rate, pct_start=0.99, ...), then learn.unfreeze() and fit_learner(learn, "
             "epochs, slice(rate / 200, rate / 2), pct_start=0.3, div=5.0, ...), each with a run_dir of its own."
         )

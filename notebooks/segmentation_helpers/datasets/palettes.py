@@ -69,7 +69,7 @@ def check_greys(ids: np.ndarray, mapping, num_classes: int, path, palette) -> No
     if not all(value in meaning for value in values):
         raise DatasetError(
             f"{start} Indices are read as ids, but {'the mapping' if mapping else 'the range of classes'} fits the grey levels "
-            f"alone. Map them as colours: mapping={_greys(mapping, num_classes)}; or save every mask as grey, "
+            f"alone. Map them as colours: mapping={_greys(mapping, num_classes, greys)}; or save every mask as grey, "
             'Image.open(path).convert("L").'
         )
     if (palette[:, :3] != palette[:, :1]).any():
@@ -80,13 +80,15 @@ def check_greys(ids: np.ndarray, mapping, num_classes: int, path, palette) -> No
         return  # bits; as levels they would be class 0 and void, and nothing would be learned
     raise DatasetError(
         f"{start} Both fit the {'mapping' if mapping else 'classes'}, and nobody can say which of the two is meant. If it is the "
-        f"grey levels, map them as colours: mapping={_greys(mapping, num_classes)}. If it is the indices, save every mask as "
-        f"grey levels: {INDICES_REMEDY}."
+        f"grey levels, map them as colours: mapping={_greys(mapping, num_classes, greys)}. If it is the indices, save every "
+        f"mask as grey levels: {INDICES_REMEDY}."
     )
 
 
-def _greys(mapping, num_classes):
+def _greys(mapping, num_classes, greys):
     """A mapping of grey levels as text."""
+    if mapping is None and num_classes == 2 and set(greys) <= {0, IGNORE_INDEX}:
+        return "{(0, 0, 0): 0, (255, 255, 255): 1}"  # void would leave class 0 alone
     if mapping is None and num_classes > 8:
         return f"{{(i, i, i): i for i in (*range({num_classes}), {IGNORE_INDEX})}}"
     pairs = dict(mapping or ((i, i) for i in range(num_classes)))

@@ -1,8 +1,8 @@
 """Train and evaluate: a loop that survives a lost connection, and the files that a run leaves behind.
 
 `loop` has `fit`, which repeats what stands in `steps` and keeps what stands in `checkpoints`; `evaluation` scores a model,
-`plan` turns minutes into steps, `files` reads and writes what a run leaves, `identity` says when two runs are the same,
-`order`, `weights` and `process` are plumbing.
+`plan` turns minutes into steps, `files` reads and writes what a run leaves. `identity` says when two runs are the same, by a
+`digest` of code and values and the `schedule` of the optimizer. `lock`, `order`, `weights` and `process` are plumbing.
 """
 
 from .evaluation import evaluate

@@ -211,8 +211,9 @@ class _Digest:
 
     def add_class(self, kind):
         for base in kind.__mro__:
-            self.note("class", base.__module__, base.__qualname__)
-            if is_own(base.__module__):
+            own = is_own(base.__module__)  # a notebook's classes are the same when it is run as a program
+            self.note("class", "" if own else base.__module__, base.__qualname__)
+            if own:
                 for name, value in sorted(vars(base).items()):
                     if (
                         name not in CLASS

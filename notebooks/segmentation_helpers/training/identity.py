@@ -10,10 +10,10 @@ from torch import nn
 
 from .digest import ADDRESS, code_digest, in_short, is_own, text_digest
 from .files import as_json
-from .schedule import Schedule, check_parts
+from .schedule import Schedule, check_parts, module_of
 
 FORMAT = 2  # of what is described: a checkpoint of another one is another run
-_begun = {}  # the digest of a loss or a network's code when a fit ended -> its digest when that fit began
+_begun = {}  # what a loss, a network's code or a transform was when a fit ended -> what it was when that fit began
 
 
 def describe(model, train_loader, loss, optimizer, scheduler, settings, steps) -> dict:
@@ -31,12 +31,18 @@ def describe(model, train_loader, loss, optimizer, scheduler, settings, steps) -
 def describe_model(model) -> dict:
     """Layers, shapes and the code of the reader's own layers; which parameters train, and which layers are in eval mode."""
     shapes = "".join(f"{key}{tuple(value.shape)}" for key, value in model.state_dict().items())
+    modes = {layer: layer.training for layer in model.modules()}
+    model.train()  # as it will be: a layer may have a train() of its own that freezes parts of it
+    frozen = [
+        name for name, layer in model.named_modules() if not layer.training or (modes[model] and not modes[layer])
+    ]
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    frozen = [name for name, layer in model.named_modules() if not layer.training] if model.training else []
+    for layer, training in modes.items():
+        layer.training = training
     return {
         "model": f"{type(model).__name__} {text_digest(shapes + ADDRESS.sub('', repr(model)) + _first(_code_of(model)))}",
         "trained": f"{len(trained)} of {sum(1 for _ in model.parameters())} parameters {text_digest(repr(trained))}",
-        "eval mode": f"{len(frozen)} layers {text_digest(repr(frozen))}" if frozen else "no layer",
+        "layers in eval mode": f"{len(frozen)} ({text_digest(repr(frozen))})" if frozen else "none",
     }
 
 
@@ -52,7 +58,7 @@ def describe_data(loader) -> dict:
             words += [f"{key} {code_digest(value)}" for key, value in kept.items()
                       if isinstance(value, (list, tuple, torch.Tensor))]  # fmt: skip
     return {
-        "pictures": len(loader.dataset), "transform": in_short(getattr(loader.dataset, "transform", None)),
+        "pictures": len(loader.dataset), "transform": _first(_transform_of(loader)),
         "batches": ", ".join(words),
     }  # fmt: skip
 
@@ -69,6 +75,20 @@ def describe_loss(loss, model) -> str:
     return f"{getattr(inner, '__qualname__', None) or type(inner).__name__} {digest}"
 
 
+def loss_state(loss) -> dict:
+    """The parameters and buffers of a loss that is a module, for a checkpoint; no entry where it is none."""
+    return module_of(loss).state_dict()
+
+
+def load_loss(loss, state) -> None:
+    """Give a loss the parameters and buffers that `loss_state` found."""
+    module_of(loss).load_state_dict(state)
+
+
+def _transform_of(loader) -> str:
+    return in_short(getattr(loader.dataset, "transform", None))
+
+
 def _code_of(model) -> str:
     """The digest of the classes of a network's layers; of the code, that is, not of the weights."""
     return code_digest(
@@ -82,8 +102,8 @@ def _first(digest) -> str:
 
 
 @contextlib.contextmanager
-def remembered(run_dir, model, loss, optimizer=None, scheduler=None):
-    """While a run trains: what its loss, optimizer and scheduler were when it began is known when its cell is run again.
+def remembered(run_dir, model, loader, loss, optimizer=None, scheduler=None):
+    """While a run trains: what its parts were when it began is known when its cell is run again.
 
     An optimizer and a scheduler that an earlier run left begin anew; a checkpoint is restored after that.
     """
@@ -91,7 +111,11 @@ def remembered(run_dir, model, loss, optimizer=None, scheduler=None):
         yield
         return
     schedule = Schedule(optimizer, scheduler) if optimizer is not None else None
-    begun = [_first(digest) for digest in (code_digest(loss, apart=[model]), _code_of(model))]
+
+    def parts():
+        return code_digest(loss, apart=[model]), _code_of(model), _transform_of(loader)
+
+    begun = [_first(part) for part in parts()]
     if schedule is not None:
         schedule.rewind()
     try:
@@ -99,8 +123,7 @@ def remembered(run_dir, model, loss, optimizer=None, scheduler=None):
     finally:
         if schedule is not None:
             schedule.leave()
-        left = code_digest(loss, apart=[model]), _code_of(model)
-        _begun.update({after: before for after, before in zip(left, begun, strict=True) if after != before})
+        _begun.update({left: first for left, first in zip(parts(), begun, strict=True) if left != first})
 
 
 def checksum(state) -> int:

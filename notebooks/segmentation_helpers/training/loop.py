@@ -34,7 +34,8 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
     `digest.code_digest`), batches, optimizer and the rates of all steps are the same, and `model` holds the weights that the
     run began with or those that it left there. Any other run is kept aside in `previous-1`, `previous-2` ... A finished run
     is trained for longer, where the steps that it took had the same rates in the longer run. What changes in a loss, an
-    optimizer or a scheduler while it trains counts as it was when the run began, also when only fit's cell is run again.
+    optimizer or a scheduler while it trains counts as it was when the run began, also when only fit's cell is run again;
+    a loss that counts its calls in a number of its own goes on with what that number is.
 
     In several processes each step takes as many batches as there are processes, and each loss is weighed by its labelled
     pixels: an unweighted mean over them takes the step that one process would take with one large batch. Losses that weigh
@@ -96,7 +97,7 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
 
     model.to(accelerator.device, memory_format=torch.channels_last)
     loader = loader_like(train_loader, batches, persistent_workers=train_loader.num_workers > 0)
-    with synchronised_norms(accelerator, model), remembered(run_dir, model, loss, optimizer, scheduler):
+    with synchronised_norms(accelerator, model), remembered(run_dir, model, train_loader, loss, optimizer, scheduler):
         trainer = Trainer(accelerator, model, loader, loss, optimizer, scheduler, run_dir=run_dir, described=described,
                           initial=initial, ema=ema, precision=precision)  # fmt: skip
         where = lambda: f"at step {trainer.state['step'] + 1}", lambda: trainer.shape, lambda: kept(run_dir)

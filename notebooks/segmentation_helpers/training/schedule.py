@@ -20,9 +20,7 @@ from .files import TrainingError
 from .order import get_rng, set_rng
 
 LIMIT = 50_000  # settings of a group that are looked at; of longer schedules the code counts, too
-_left = (
-    weakref.WeakKeyDictionary()
-)  # optimizer -> (its scheduler, what both were when a fit began, their state at its end)
+_left = weakref.WeakKeyDictionary()  # optimizer -> its scheduler, both when a fit began, their state when it ended
 
 
 def check_parts(model, loss, optimizer, scheduler) -> dict:
@@ -33,11 +31,11 @@ def check_parts(model, loss, optimizer, scheduler) -> dict:
     foreign = sum(id(p) not in names for p in held)
     if foreign:
         raise TrainingError(
-            f"{foreign} of the {len(held)} parameters in the optimizer are not the model's: make the optimizer (and the "
-            "scheduler) again after the model. Parameters of a loss must belong to an nn.Module that is the loss."
+            f"{foreign} of the optimizer's {len(held)} parameters do not belong to the model: create the optimizer (and the "
+            "scheduler) again after the model. Parameters of a loss are allowed where the loss is an nn.Module that holds them."
         )
     if getattr(scheduler, "optimizer", optimizer) is not optimizer:
-        raise TrainingError("The scheduler was made for another optimizer: make it again after the optimizer.")
+        raise TrainingError("The scheduler belongs to another optimizer: create it again after the optimizer.")
     return names
 
 
@@ -70,7 +68,7 @@ class Schedule:
     def groups(self, names) -> str:
         """The parameters of each group and its settings, in words."""
         if len(self.optimizer.param_groups) != len(self.begun[0].param_groups):
-            raise TrainingError("The optimizer got another group of parameters while it trained: make it again.")
+            raise TrainingError("The optimizer gained a parameter group during training: create it again.")
         words = []
         for group, first in zip(self.optimizer.param_groups, self.begun[0].param_groups, strict=True):
             held = [names[id(p)] for p in group["params"]]
