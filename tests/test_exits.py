@@ -582,3 +582,47 @@ def test_the_versions_of_layers_survive_a_checkpoint(tmp_path):
 def run_in(folder, model, ema):
     run(folder, model, ema=ema)
     return folder
+
+
+# A loss that learns ----------------------------------------------------------------------------------------------------
+
+
+class Uncertain(nn.Module):
+    """Cross entropy with a learned weight and a running mean of itself (Kendall et al. 2018 weigh tasks so)."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, logits, mask):
+        value = cross_entropy(logits, mask)
+        self.mean = 0.9 * self.mean + 0.1 * value.detach()
+        return value * torch.exp(-self.weight) + self.weight
+
+
+@pytest.mark.parametrize("fresh", [True, False], ids=["a fresh kernel", "the same cell"])
+def test_what_a_loss_has_learned_is_in_the_checkpoint(tmp_path, fresh):
+    def parts():
+        model, loss = network(), Uncertain()
+        return model, loss, torch.optim.SGD([*model.parameters(), *loss.parameters()], 0.05, momentum=0.9)
+
+    reads = itertools.count(1)
+
+    def stop(index):
+        if next(reads) == 23:  # in the second epoch
+            raise KeyError("lost")
+
+    model, undisturbed, optimizer = parts()
+    run(tmp_path / "undisturbed", model, loss=undisturbed, optimizer=optimizer, epochs=4)
+    model, loss, optimizer = parts()
+    data = Pictures(hook=stop)
+    with pytest.raises(KeyError):
+        run(tmp_path / "run", model, shuffled(data), loss=loss, optimizer=optimizer, epochs=4)
+    if fresh:
+        model, loss, optimizer = parts()
+    data.hook = None
+    run(tmp_path / "run", model, shuffled(data), loss=loss, optimizer=optimizer, epochs=4)
+    assert weights_of(tmp_path / "run") == weights_of(tmp_path / "undisturbed")
+    assert loss.weight.item() == undisturbed.weight.item() != 0 and loss.mean == undisturbed.mean
+    assert not list((tmp_path / "run").glob("previous*"))

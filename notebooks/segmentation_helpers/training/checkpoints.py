@@ -17,7 +17,7 @@ from .files import (
     to_csv,
     write_atomically,
 )
-from .identity import checksum
+from .identity import checksum, load_loss, loss_state
 from .weights import not_finite
 
 
@@ -30,6 +30,7 @@ class Checkpoints:
         load_state(self.model, saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
+        load_loss(self.loss, saved["loss"])
         if self.average is not None:
             load_state(self.average, saved["average"])
         if self.scheduler is not None:
@@ -60,7 +61,7 @@ class Checkpoints:
             "history": self.state["history"], "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict() if self.scheduler is not None else None,
             "average": self.average.state_dict() if self.average is not None else None,
-            "scaler": self.scaler.state_dict(), "state": self.state,
+            "scaler": self.scaler.state_dict(), "loss": loss_state(self.loss), "state": self.state,
         }  # fmt: skip
         self.write_history()
         write_atomically(self.run_dir / CHECKPOINT, functools.partial(torch.save, plain(checkpoint)))
@@ -140,6 +141,7 @@ class Checkpoints:
                     if name.startswith("module.")
                 }
             load_state(self.model, state)
+            load_loss(self.loss, saved["loss"])
 
 
 def load_state(model, state):
