@@ -19,13 +19,13 @@ DATASET, SEEDS, DRIVE, EPOCHS = "camvid", (0, 1, 2), "0006R0", 18
 LITE0 = "tf_efficientnet_lite0"
 ROWS = {
     "notebook 10 with an encoder": {},
+    "both stronger": {"augmentation": "both"},
+    "lite2": {"recipe": {"encoder": "tf_efficientnet_lite2"}},
     "encoder from random weights": {"pretrained": False},
-    "no zoom and colour": {"recipe": {"zoom": None}},
+    "two stages frozen": {"frozen": 2},
     "stronger zoom": {"augmentation": "zoom"},
     "stronger colour": {"augmentation": "colour"},
-    "both stronger": {"augmentation": "both"},
-    "two stages frozen": {"frozen": 2},
-    "lite2": {"recipe": {"encoder": "tf_efficientnet_lite2"}},
+    "no zoom and colour": {"recipe": {"zoom": None}},
     "no Jaccard loss": {"recipe": {"jaccard": 0.0}},
     "no class weights": {"recipe": {"weights": False}},
 }
