@@ -1,10 +1,13 @@
 """Shared by all tests: no network look-ups, a data folder of their own, small data sets."""
 
+import gc
 import os
 import tempfile
 
 import numpy as np
 import pytest
+import torch
+from accelerate.state import PartialState
 from PIL import Image
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
@@ -36,3 +39,17 @@ def folder_of_pairs(tmp_path):
         Image.fromarray(image).save(tmp_path / f"images/p{i}.jpg", quality=95)
         Image.fromarray(mask).save(tmp_path / f"masks/p{i}.png")
     return tmp_path
+
+
+@pytest.fixture
+def on_the_cpu(monkeypatch):
+    """One thread of the CPU, even where there is a GPU: exactness is promised there."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    PartialState._reset_state()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    gc.freeze()  # fit collects garbage when it ends: not among all that torch has imported
+    yield
+    gc.unfreeze()
+    torch.set_num_threads(threads)
+    PartialState._reset_state()

@@ -1,7 +1,6 @@
 """However `fit` ends, its checkpoint equals the weights in memory, and running the cell again loses and repeats nothing."""
 
 import errno
-import gc
 import itertools
 import math
 import os
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from accelerate.state import PartialState
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -20,18 +18,7 @@ from segmentation_helpers.training import TrainingError, checkpoints, evaluate, 
 from segmentation_helpers.training.identity import checksum, left_by
 from segmentation_helpers.training.weights import Average, Buffers, not_finite
 
-
-@pytest.fixture(autouse=True)
-def on_the_cpu(monkeypatch):
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    PartialState._reset_state()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    gc.freeze()  # fit collects garbage when it ends: not among all that torch has imported
-    yield
-    gc.unfreeze()
-    torch.set_num_threads(threads)
-    PartialState._reset_state()
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
 class Pictures(Dataset):

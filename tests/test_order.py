@@ -1,6 +1,5 @@
 """The order of the pictures and what is drawn for them: the same with workers, when resumed, and in all processes."""
 
-import gc
 import itertools
 import json
 import os
@@ -22,18 +21,7 @@ from segmentation_helpers.training import TrainingError, evaluate, fit, plan_ste
 from segmentation_helpers.training.identity import checksum
 from segmentation_helpers.training.order import EpochBatches
 
-
-@pytest.fixture(autouse=True)
-def on_the_cpu(monkeypatch):
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    PartialState._reset_state()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    gc.freeze()  # fit collects garbage when it ends: not among all that torch has imported
-    yield
-    gc.unfreeze()
-    torch.set_num_threads(threads)
-    PartialState._reset_state()
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
 def network():

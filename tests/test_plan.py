@@ -1,6 +1,5 @@
 """Minutes as steps: measured as `fit` counts them, and measured anew where something that costs time is another."""
 
-import gc
 import json
 import types
 
@@ -8,24 +7,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from accelerate.state import PartialState
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from segmentation_helpers.training import fit, plan_steps, steps
 
-
-@pytest.fixture(autouse=True)
-def on_the_cpu(monkeypatch):
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    PartialState._reset_state()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    gc.freeze()
-    yield
-    gc.unfreeze()
-    torch.set_num_threads(threads)
-    PartialState._reset_state()
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
 class Pictures(Dataset):

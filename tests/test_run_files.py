@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import PartialState
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -18,16 +17,7 @@ from segmentation_helpers.training.files import keep_aside, plain
 from segmentation_helpers.training.identity import checksum
 from training_run import Squares, cross_entropy, small_model
 
-
-@pytest.fixture(autouse=True)
-def on_the_cpu(monkeypatch):
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    PartialState._reset_state()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    PartialState._reset_state()
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
 def loader():

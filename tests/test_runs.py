@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from accelerate.state import PartialState
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
@@ -25,16 +24,7 @@ from segmentation_helpers.training import TrainingError, evaluate, fit, load_wei
 from segmentation_helpers.training.identity import checksum
 from training_run import Squares, cross_entropy, loaders, small_model
 
-
-@pytest.fixture(autouse=True)
-def on_the_cpu(monkeypatch):
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    PartialState._reset_state()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    PartialState._reset_state()
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
 def sgd(model, rate=0.05):

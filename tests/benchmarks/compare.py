@@ -65,7 +65,7 @@ def run_one(listed, name, row, seed, results, runs):
     result = {
         "row": row, "settings": settings, "seed": seed, "dataset": listed.DATASET, "scores": scores,
         "parameters": sum(p.numel() for p in model.parameters()), "epochs": len(history), "steps": history[-1]["step"],
-        "train_seconds": round(sum(line["seconds"] for line in history), 1), "loss": history[-1]["loss"],
+        "train_seconds": round(sum(line["seconds"] for line in history), 1), "loss": _rounded(history[-1]["loss"]),
         "device": environment.processor(), "versions": environment.versions(), "command": f"make compare LIST={name}",
     }  # fmt: skip
     results.mkdir(parents=True, exist_ok=True)
@@ -81,6 +81,10 @@ def run_one(listed, name, row, seed, results, runs):
             command=f"{result['command']} ({row})",
             file=ROOT / "results/test_uses.json",
         )
+
+
+def _rounded(loss):
+    return None if loss is None else round(loss, 4)
 
 
 def finished(listed, row, seed, results):
@@ -114,6 +118,14 @@ def table(listed, results) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write_table(listed, name, results) -> str:
+    """The table, also as results/compare/<list>/README.md, after each run."""
+    text, title = table(listed, results), (listed.__doc__ or name).strip().splitlines()[0]
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "README.md").write_text(f"# {title}\n\nMean over the seeds, and the range.\n\n{text}")
+    return text
+
+
 def main(name="", *arguments):
     there = sorted(path.stem for path in (ROOT / "tests/benchmarks/lists").glob("[a-z]*.py"))
     if name not in there:
@@ -137,13 +149,10 @@ def main(name="", *arguments):
                         command = [sys.executable, "-m", "tests.benchmarks.compare", name, row, str(seed)]
                         if subprocess.run(command, cwd=ROOT).returncode:
                             failed.append(f"{row} (seed {seed})")
+                        write_table(listed, name, results)
     except Timeout:
         sys.exit(f"Another comparison is running ({runs / '.lock'} is held): one at a time, for both would be slower.")
-    text = table(listed, results)
-    (results / "README.md").write_text(
-        f"# {(listed.__doc__ or name).strip().splitlines()[0]}\n\nMean over the seeds, and the range.\n\n{text}"
-    )
-    print(text)
+    print(write_table(listed, name, results))
     if failed:
         sys.exit(f"Stopped with an error: {', '.join(failed)}. Run it again to go on.")
 

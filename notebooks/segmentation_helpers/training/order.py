@@ -1,6 +1,5 @@
 """In which order a run sees its data, and the state of its randomness: functions of the seed and the epoch alone."""
 
-import contextlib
 import functools
 import itertools
 import math
@@ -14,6 +13,7 @@ import torch
 from accelerate.utils import gather_object
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..generators import seeded, state_of
 from .files import TrainingError
 
 
@@ -62,7 +62,7 @@ class EpochBatches:
     def drawn(self):
         """The batches of the epoch for all processes."""
         samplers = _samplers(self.sampler)
-        with seeded(epoch_seed(self.seed, self.epoch), *samplers):
+        with seeded(epoch_seed(self.seed, self.epoch), _generators(samplers)):
             for sampler in samplers:
                 if hasattr(sampler, "set_epoch"):
                     sampler.set_epoch(self.epoch)
@@ -158,54 +158,9 @@ def _init_worker(then, number):
         then(number)
 
 
-@contextlib.contextmanager
-def seeded(seed, *owners):
-    """All generators of the CPU begin with `seed`, and those that the owners keep as attributes.
-
-    Afterwards all of them go on as if nothing had been drawn.
-    """
-    before = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
-    own = [(x, _state(x)) for owner in owners for x in getattr(owner, "__dict__", {}).values() if _state(x) is not None]
-    torch.default_generator.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    for generator, _ in own:
-        _seed(generator, seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before[0])
-        random.setstate(before[1])
-        np.random.set_state(before[2])  # noqa: NPY002
-        for generator, state in own:
-            _set_state(generator, state)
-
-
-def _state(generator):
-    """The state of a generator of torch, numpy or Python; None for anything else."""
-    if isinstance(generator, np.random.Generator):
-        return generator.bit_generator.state
-    if isinstance(generator, (torch.Generator, np.random.RandomState)):
-        return generator.get_state()
-    return generator.getstate() if isinstance(generator, random.Random) else None
-
-
-def _seed(generator, seed):
-    if isinstance(generator, np.random.Generator):
-        generator.bit_generator.state = type(generator.bit_generator)(seed).state
-    elif isinstance(generator, torch.Generator):
-        generator.manual_seed(seed)
-    else:
-        generator.seed(seed)
-
-
-def _set_state(generator, state):
-    if isinstance(generator, np.random.Generator):
-        generator.bit_generator.state = state
-    elif isinstance(generator, (torch.Generator, np.random.RandomState)):
-        generator.set_state(state)
-    else:
-        generator.setstate(state)
+def _generators(owners) -> list:
+    """The generators that samplers keep as attributes."""
+    return [x for owner in owners for x in getattr(owner, "__dict__", {}).values() if state_of(x) is not None]
 
 
 def get_rng():
