@@ -5,7 +5,7 @@ and Le, 2019, and the TensorFlow TPU repository, 2020) as PyTorch files. Here th
 architecture: into an encoder of your own, smp's `tu-tf_efficientnet_lite0`, fastai's DynamicUnet or a segmentor. Other
 encoders take timm's own weights, which the Hugging Face Hub serves.
 
-Images go through `Normalized(network, mean=0.5, std=0.5)`, as `statistics` says.
+Images in 0..1 go through `Normalized(network, *statistics(name))`.
 """
 
 import functools
