@@ -99,6 +99,31 @@ def test_the_cell_run_again_after_the_end_loads_and_after_a_change_says_what_it_
     assert "begins with the weights which that run left in the model" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_after_each_epoch_the_weights_that_are_evaluated_are_shown(tmp_path, ema):
+    run(tmp_path / "without", ema=ema)
+    seen, fail = {}, True
+
+    def look(epoch, model):
+        seen.setdefault(epoch, []).append(checksum(model))
+        torch.rand(7)  # random numbers of its own change nothing
+        model.eval()
+        if epoch == 2 and fail:
+            raise KeyError("a full disk")
+
+    model = small_model()
+    with pytest.raises(KeyError, match="a full disk"):
+        run(tmp_path / "with", model, ema=ema, after_epoch=look)
+    fail = False
+    run(tmp_path / "with", model, ema=ema, after_epoch=look)
+    epochs = len((tmp_path / "with/history.csv").read_text().splitlines()) - 1
+    assert list(seen) == list(range(1, epochs + 1)) and epochs > 2
+    assert len(seen[2]) == 2 and seen[2][0] == seen[2][1] and len(seen[1]) == len(seen[3]) == 1
+    assert seen[epochs] == [checksum(model)], "the last epoch's are those that the run ends with"
+    assert weights_of(tmp_path / "with") == weights_of(tmp_path / "without")
+    assert not list((tmp_path / "with").glob("previous-*"))
+
+
 class Fails(Dataset):
     """Squares, one of which cannot be read on some day."""
 

@@ -19,7 +19,8 @@ from .words import in_words, require_batches
 
 @alone_in_its_folder
 def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None, steps=None, scheduler=None,
-        run_dir=None, settings=None, seed=0, precision=None, ema=None, evaluate_every=1, checkpoint_minutes=2.0):  # fmt: skip
+        run_dir=None, settings=None, seed=0, precision=None, ema=None, evaluate_every=1, after_epoch=None,
+        checkpoint_minutes=2.0):  # fmt: skip
     """Train `model` in place; returns the history, one dict per epoch.
 
     Runs on whatever accelerate finds (CPU, GPU, several processes) with channels-last weights. With `run_dir` it keeps
@@ -57,6 +58,9 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
         ema: decay a step (say 0.998) of an exponential moving average of the weights and of batch normalisation's
             statistics; the average is what is evaluated, saved, and left in `model`.
         evaluate_every: epochs between evaluations on valid_loader; the last epoch is always evaluated.
+        after_epoch: `after_epoch(epoch, model)` is called at the end of each epoch, counted from 1, in the main process, with the
+            weights that are evaluated: to draw a prediction, say. It changes nothing of the run and is no part of what
+            identifies it; epochs that an earlier call has finished are not called again.
         checkpoint_minutes: a checkpoint is written after every epoch, and within one after this time.
 
     Raises TrainingError, in words, when the loss is no longer finite, memory runs out, or data and model do not fit;
@@ -111,7 +115,7 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
                                       f"{environment.shown(run_dir)}.")  # fmt: skip
                 if valid_loader is not None:
                     _try_validation(trainer.scored, valid_loader, precision)
-                _train(trainer, valid_loader, total, evaluate_every, 60 * checkpoint_minutes, interrupt)
+                _train(trainer, valid_loader, total, evaluate_every, after_epoch, 60 * checkpoint_minutes, interrupt)
         except BaseException:
             trainer.leave()
             raise
@@ -120,8 +124,8 @@ def fit(model, train_loader, valid_loader=None, *, loss, optimizer, epochs=None,
     return trainer.state["history"]
 
 
-def _train(trainer, valid_loader, total, evaluate_every, checkpoint_seconds, interrupt):
-    """Epochs until `total` steps are taken: train, write a checkpoint, evaluate; then the weights."""
+def _train(trainer, valid_loader, total, evaluate_every, after_epoch, checkpoint_seconds, interrupt):
+    """Epochs until `total` steps are taken: train, write a checkpoint, evaluate, call `after_epoch`; then the weights."""
     state, first = trainer.state, True
     while state["step"] < total or state["begun"] is not None or state["row"] is not None:
         if state["row"] is None:
@@ -131,6 +135,8 @@ def _train(trainer, valid_loader, total, evaluate_every, checkpoint_seconds, int
         if valid_loader is not None and (last or row["epoch"] % evaluate_every == 0):
             confusion = evaluate(trainer.scored, valid_loader, precision=trainer.precision)
             row |= {"miou": confusion.miou, "pixel_accuracy": confusion.pixel_accuracy}
+        if after_epoch is not None and trainer.accelerator.is_main_process:
+            after_epoch(row["epoch"], trainer.scored)
         trainer.end_of_evaluation()
         trainer.accelerator.print(table_row(row, header=first), flush=True)
         first = False
