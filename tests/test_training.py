@@ -27,6 +27,7 @@ from segmentation_helpers import environment
 from segmentation_helpers.metrics import ConfusionMatrix
 from segmentation_helpers.training import (
     TrainingError,
+    compared,
     evaluate,
     fit,
     load_weights,
@@ -438,6 +439,24 @@ def test_runs_like_this_are_the_best_of_each_other_notebook_on_the_same_data(tmp
     (tmp_path / "results/benchmarks.json").write_text("{}")
     this = same | {"notebook": "13", "miou": 0.45}
     assert [(run["notebook"], run["miou"]) for run in runs_like(this)] == [("10", 0.6), ("11", 0.5), ("13", 0.45)]
+
+
+def test_a_comparison_gives_the_scores_of_its_rows_seed_by_seed(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    folder = tmp_path / "results/compare/losses"
+    folder.mkdir(parents=True)
+    for row, seed, miou in (("focal", 1, 0.6), ("focal", 0, 0.5), ("dice", 0, 0.7)):
+        run = {"row": row, "seed": seed, "scores": {"val": {"miou": miou}, "test": {"miou": miou / 2}}}
+        (folder / f"{row}-seed{seed}.json").write_text(json.dumps(run))
+    (folder / "README.md").write_text("a table")
+    assert compared("losses") == {"dice": [0.35], "focal": [0.25, 0.3]}
+    assert list(compared("losses", "val", ["focal", "dice"]).items()) == [("focal", [0.5, 0.6]), ("dice", [0.7])]
+    with pytest.raises(ValueError, match="make compare LIST=widths"):
+        compared("widths")
+    with pytest.raises(ValueError, match='splits val, test, not "drive"'):
+        compared("losses", "drive")
+    with pytest.raises(ValueError, match="no row 'lovasz'; it has dice, focal"):
+        compared("losses", rows=["dice", "lovasz"])
 
 
 def test_memory_held_in_a_cycle_is_released():

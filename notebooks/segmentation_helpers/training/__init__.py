@@ -13,6 +13,7 @@ from .files import (
     PLAN,
     WEIGHTS,
     TrainingError,
+    compared,
     keep_aside,
     load_weights,
     read_checkpoint,
@@ -27,7 +28,7 @@ from .order import epoch_seed, set_epoch
 from .plan import plan_steps
 
 __all__ = [
-    "CHECKPOINT", "HISTORY", "METRICS", "PLAN", "WEIGHTS", "TrainingError", "epoch_seed", "evaluate", "fit", "keep_aside",
-    "load_weights", "plan_steps", "read_checkpoint", "runs_like", "save_metrics", "save_weights", "set_epoch", "to_csv",
-    "write_atomically",
+    "CHECKPOINT", "HISTORY", "METRICS", "PLAN", "WEIGHTS", "TrainingError", "compared", "epoch_seed", "evaluate", "fit",
+    "keep_aside", "load_weights", "plan_steps", "read_checkpoint", "runs_like", "save_metrics", "save_weights", "set_epoch",
+    "to_csv", "write_atomically",
 ]  # fmt: skip

@@ -128,6 +128,28 @@ def runs_like(metrics) -> list[dict]:
     return [*(min(runs, key=distance) for runs in others.values()), metrics]
 
 
+def compared(name, split="test", rows=None) -> dict[str, list[float]]:
+    """The mIoU of each seed by row, {row: [mIoU, ...]}, that `make compare LIST=name` has left in `results/compare/name`.
+
+    Args: `split` is one of the list's; `rows` names the rows wanted, in their order (default: all, by name).
+
+    Raises ValueError, in words, where there is no such comparison, split or row.
+    """
+    folder = environment.ROOT / "results/compare" / name
+    runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    if not runs:
+        raise ValueError(f"results/compare/{name} holds no results: make compare LIST={name} measures them")
+    scores = {}
+    for run in sorted(runs, key=lambda run: run["seed"]):
+        if split not in run["scores"]:
+            raise ValueError(f'the comparison {name} has the splits {", ".join(run["scores"])}, not "{split}"')
+        scores.setdefault(run["row"], []).append(run["scores"][split]["miou"])
+    missing = [row for row in rows or () if row not in scores]
+    if missing:
+        raise ValueError(f"the comparison {name} has no row {missing[0]!r}; it has {', '.join(scores)}")
+    return {row: scores[row] for row in rows or sorted(scores)}
+
+
 def write_atomically(path, content) -> None:
     """Write a file so that it holds the old content or the new at any moment, even if the power fails.
 

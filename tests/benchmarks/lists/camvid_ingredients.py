@@ -7,8 +7,10 @@ from functools import partial
 
 import albumentations as A
 import cv2
+import torch
 from tests.notebook_code import definitions
-from torch.utils.data import DataLoader
+from torch import nn
+from torch.utils.data import DataLoader, default_collate
 
 from segmentation_helpers import environment
 from segmentation_helpers.datasets import check_dataset, load_dataset
@@ -23,6 +25,9 @@ ROWS = {
     "lite2": {"recipe": {"encoder": "tf_efficientnet_lite2"}},
     "encoder from random weights": {"pretrained": False},
     "two stages frozen": {"frozen": 2},
+    "encoder at a tenth of the rate": {"encoder_rate": 2e-4},
+    "encoder keeps ImageNet's statistics": {"keep_statistics": True},
+    "classes pasted": {"paste": True},
     "stronger zoom": {"augmentation": "zoom"},
     "stronger colour": {"augmentation": "colour"},
     "no zoom and colour": {"recipe": {"zoom": None}},
@@ -68,15 +73,40 @@ def train(settings, seed, folder):
         transform = A.Compose(augmentations(size, recipe["zoom"])[settings["augmentation"]])
         notebook.augmentation = lambda zoom: transform
     notebook.create_encoder = partial(create_encoder, pretrained=settings.get("pretrained", True))
-    if "frozen" in settings:
+    if "frozen" in settings or "keep_statistics" in settings:
         build = notebook.build_network
-        notebook.build_network = lambda recipe: freeze(build(recipe), settings["frozen"])
+        notebook.build_network = lambda recipe: freeze(build(recipe), settings.get("frozen"))
+    if "encoder_rate" in settings:
+        groups = notebook.parameter_groups
+        notebook.parameter_groups = lambda *args: [groups(*args)[0] | {"lr": settings["encoder_rate"]}, *groups(*args)[1:]]
+    if "paste" in settings:
+        notebook.DataLoader = partial(DataLoader, collate_fn=paste_classes)
     return notebook.train(recipe, None, folder, settings.get("epochs", EPOCHS))
 
 
 def freeze(model, stages):
-    freeze_stages(model.network.encoder, stages)
+    """Freeze the first stages, or (None) only the statistics of the encoder's batch normalisation."""
+    if stages is not None:
+        freeze_stages(model.network.encoder, stages)
+    else:
+        for layer in model.network.encoder.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.eval()
     return model
+
+
+def paste_classes(samples):
+    """A batch in which every second image gets half of the classes of the next one pasted in (as in ClassMix, 2021)."""
+    images, masks = default_collate(samples)
+    mixed, labels = images.clone(), masks.clone()
+    for i in range(0, len(images), 2):
+        there = masks[i + 1].unique()
+        there = there[there != 255]
+        chosen = there[torch.randperm(len(there))[: len(there) // 2]]
+        pasted = torch.isin(masks[i + 1], chosen)
+        mixed[i] = torch.where(pasted, images[i + 1], images[i])
+        labels[i] = torch.where(pasted, masks[i + 1], masks[i])
+    return mixed, labels
 
 
 def score(model, split):
