@@ -132,7 +132,7 @@ def test_truth_and_prediction_share_colours():
     assert (errors[20, 5] == pictures.ERROR_COLOUR).all()
     assert len(set(errors[3, 5])) == 1  # right: grey
     assert (errors[:, 0] == pictures.VOID_COLOUR).all()  # void: never wrong
-    assert "50.0% wrong" in texts(fig)
+    assert "50.0% of its pixels wrong" in texts(fig)
 
 
 def test_predictions_must_fit():
@@ -171,11 +171,11 @@ def test_best_and_worst_are_found_by_the_classes_of_the_truth():
     fig = pictures.best_and_worst(wrong_columns, Samples(), k=1, predict=predict)
     titles = [fig.axes[row].get_title(loc="left") for row in (0, 4)]
     sky = (31 * 12 - 60) / (31 * 12 - 60 + 12 * 12)
-    assert titles == ["best: 1.00  (image 2)", f"worst: {np.mean([sky, 19 / 31, 1]):.2f}  (image 3)"]
+    assert titles == ["best: mIoU of image 2 = 1.00", f"worst: mIoU of image 3 = {np.mean([sky, 19 / 31, 1]):.2f}"]
     assert (shown(fig, 0) == Samples().read(2)[0]).all()
     fig = pictures.best_and_worst(wrong_columns, Samples(), k=3, predict=predict)
-    order = [fig.axes[row].get_title(loc="left").split("image ")[1] for row in range(0, len(fig.axes), 4)]
-    assert order == ["2)", "1)", "0)", "3)"]  # never one image in both halves
+    order = [fig.axes[row].get_title(loc="left").split()[4] for row in range(0, len(fig.axes), 4)]
+    assert order == ["2", "1", "0", "3"]  # never one image in both halves
 
 
 def test_best_and_worst_runs_a_model():
@@ -186,7 +186,7 @@ def test_best_and_worst_runs_a_model():
             return logits
 
     fig = pictures.best_and_worst(AllSky(), Samples(), k=1)
-    assert fig.axes[0].get_title(loc="left") == "best: 0.25  (image 0)"  # sky 1/2, road 0
+    assert fig.axes[0].get_title(loc="left") == "best: mIoU of image 0 = 0.25"  # sky 1/2, road 0
 
 
 def test_contact_sheet_sets_each_image_over_its_overlay():
@@ -318,7 +318,7 @@ def test_legend_fits_axes_and_figure():
     assert [text.get_text() for text in pictures.legend(fig, CLASSES, PALETTE).get_texts()] == CLASSES
 
 
-def test_notebooks_get_one_small_picture_with_true_colours(monkeypatch):
+def test_notebooks_get_one_small_picture_at_its_size_in_inches(monkeypatch):
     import IPython.display
 
     outputs = []
@@ -329,11 +329,143 @@ def test_notebooks_get_one_small_picture_with_true_colours(monkeypatch):
     picture = Image.open(io.BytesIO(outputs[0].data))
     full = io.BytesIO()
     fig.savefig(full, format="png", bbox_inches="tight", pad_inches=0.1)
-    assert picture.mode == "P" and len(outputs[0].data) < full.tell() / 2
-    original, reduced = np.array(Image.open(full).convert("RGB")).astype(int), np.array(picture.convert("RGB"))
-    for colour in PALETTE[:3]:
-        area = (original == colour).all(-1)
-        assert area.sum() > 100 and np.abs(reduced[area] - colour.astype(int)).max() <= 4
+    assert picture.mode == "P" and len(outputs[0].data) < 0.6 * full.tell()
+    assert outputs[0].width == round(picture.width / fig.dpi * 96) <= 960
+    assert picture.info["dpi"] == pytest.approx((fig.dpi, fig.dpi), abs=0.1)
+
+
+class Streets:
+    """Pictures of coloured tiles; masks of class 1 with a line of class 2, one pixel wide, from top to bottom."""
+
+    classes, palette, ignore_index = CLASSES, PALETTE, 255
+
+    def __init__(self, height=180, width=240, count=4):
+        self.shape, self.count = (height, width), count
+
+    def __len__(self):
+        return self.count
+
+    def read(self, i):
+        mask = np.ones(self.shape, dtype=np.uint8)
+        mask[:20, :30] = 255
+        mask[:, 100 + i] = 2
+        tiles = np.random.default_rng(i).integers(0, 256, (-(-self.shape[0] // 10), -(-self.shape[1] // 10), 3))
+        image = tiles.repeat(10, axis=0).repeat(10, axis=1)[: self.shape[0], : self.shape[1]]
+        return image.astype(np.uint8), mask
+
+
+def decoded(fig):
+    return np.array(Image.open(io.BytesIO(fig.png())).convert("RGB"))
+
+
+def found_in(page, picture):
+    """Row, column and k of the place where a page shows a picture, each of its pixels as k x k; None where it does not."""
+    first = (page == picture[0, 0]).all(-1)
+    corners = first & ~np.roll(first, 1, axis=0) & ~np.roll(first, 1, axis=1)
+    for top, left in np.argwhere(corners):
+        for k in range(1, 9):
+            height, width = k * picture.shape[0], k * picture.shape[1]
+            area = page[top : top + height, left : left + width]
+            if area.shape[:2] == (height, width) and (area[::k, ::k] == picture).all():
+                if (area == picture.repeat(k, axis=0).repeat(k, axis=1)).all():
+                    return top, left, k
+    return None
+
+
+@pytest.mark.parametrize(
+    ("shape", "columns"),
+    [((180, 240), columns) for columns in (1, 2, 3, 4, 5, 6)]
+    + [((360, 480), columns) for columns in (1, 2, 3, 4)]
+    + [((300, 200), 3), ((60, 470), 2), ((66, 130), 3)],
+)
+def test_every_pixel_of_a_mask_is_a_whole_square_of_the_png(shape, columns):
+    masks = [Streets(*shape).read(i)[1] for i in range(columns)]
+    fig = pictures.show_maps({f"mask {i}": mask for i, mask in enumerate(masks)}, Streets(), columns=columns)
+    assert fig.dpi >= 180
+    page = decoded(fig)
+    places = [found_in(page, pictures.colorize(mask, PALETTE)) for mask in masks]
+    assert all(places) and len({(top, k) for top, _, k in places}) == 1
+    for (top, left, k), mask, ax in zip(places, masks, fig.axes, strict=False):
+        cell = page[top : top + k * shape[0], left : left + k * shape[1]]
+        pole = (cell == PALETTE[2]).all(-1)
+        assert (pole.sum(1) == k).all()  # k wide, over its full length
+        assert set(map(tuple, cell.reshape(-1, 3))) == set(map(tuple, [PALETTE[1], PALETTE[2], pictures.VOID_COLOUR]))
+        assert ax.bbox.width == pytest.approx(k * mask.shape[1], abs=0.01)
+    assert page.shape[1] / fig.dpi <= 10.01
+
+
+@pytest.mark.parametrize("shape", [(180, 240), (360, 480)])
+@pytest.mark.parametrize("show", ["samples", "predictions"])
+def test_thin_lines_stay_in_figures_with_photographs(shape, show):
+    data = Streets(*shape)
+    image, mask = data.read(0)
+    if show == "samples":
+        fig = pictures.show_samples(data, [0, 1])
+    else:
+        fig = pictures.show_predictions([image], [mask], [mask], data)
+    page = decoded(fig)
+    assert len(np.unique(page.reshape(-1, 3), axis=0)) <= 256
+    assert found_in(page, pictures.colorize(mask, PALETTE))
+    for colour in (PALETTE[1], PALETTE[2], pictures.VOID_COLOUR):
+        assert (page == colour).all(-1).any()
+
+
+@pytest.mark.parametrize("make", ["batch", "sheet"])
+def test_photographs_have_an_integer_scale_too(make):
+    data = Streets()
+    if make == "batch":
+        images, masks = zip(*[data.read(i) for i in range(3)], strict=True)
+        images = torch.tensor(np.stack(images)).permute(0, 3, 1, 2) / 255
+        fig = pictures.show_batch(images, torch.tensor(np.stack(masks)).long(), data)
+    else:
+        fig = pictures.contact_sheet(data, range(4))
+    for ax in fig.axes:
+        for image in ax.images:
+            height, width = image.get_array().shape[:2]
+            k = round(ax.bbox.width / width)
+            assert k >= 1 and ax.bbox.bounds == pytest.approx(np.rint(ax.bbox.bounds), abs=0.01)
+            assert (ax.bbox.width, ax.bbox.height) == pytest.approx((k * width, k * height), abs=0.01)
+            assert image.get_interpolation() == "nearest"
+
+
+def test_pictures_of_two_sizes_have_their_own_scales():
+    small, large = Streets().read(0)[1], Streets(360, 480).read(0)[1]
+    page = decoded(pictures.show_maps({"small": small, "large": large}, Streets()))
+    scales = [found_in(page, pictures.colorize(mask, PALETTE))[2] for mask in (small, large)]
+    assert scales == [2, 1]
+
+
+def test_a_large_photograph_is_resized_to_its_column():
+    fig = pictures.show_samples(Streets(1500, 2000), [0])
+    assert [ax.images[0].get_interpolation() for ax in fig.axes] == ["antialiased", "nearest", "antialiased"]
+    assert fig.dpi == 180 and fig.axes[0].bbox.width / fig.dpi <= 2.9
+    assert fig.axes[0].bbox.height / fig.axes[0].bbox.width == pytest.approx(0.75, abs=0.01)
+
+
+def test_figures_of_pyplot_may_be_pictures_with_at_least_180_dpi():
+    fig, axes = plt.subplots(1, 2, figsize=(4, 2), dpi=90, FigureClass=pictures.Picture, layout="constrained")
+    axes[0].imshow(pictures.colorize(Samples().read(0)[1], PALETTE))
+    page = decoded(fig)
+    assert fig.dpi == 180 and page.shape[1] == pytest.approx(4 * 180, abs=100)
+    assert (page == PALETTE[1]).all(-1).sum() > 1000
+    plt.close(fig)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_long_names_of_many_classes_fit_the_page(count):
+    class Many(Streets):
+        classes = [f"a class with a long name {i}" for i in range(32)]
+        palette = pictures.colour_blind_palette(32)
+
+        def read(self, i):
+            return super().read(i)[0], np.arange(180 * 240, dtype=np.int64).reshape(180, 240) % 32
+
+    fig = pictures.show_samples(Many(), range(count))
+    page = decoded(fig)
+    fig.canvas.draw()
+    names = fig.legends[0].get_window_extent()
+    assert len(fig.legends[0].get_texts()) == 32 and page.shape[1] / fig.dpi <= 10.01
+    assert names.y1 <= min(ax.bbox.y0 for ax in fig.axes) and names.y0 >= 0 and names.x1 <= fig.bbox.x1
 
 
 # Simulation of full protanopia and deuteranopia in linear RGB: Machado et al. 2009, table of severity 1.0.
