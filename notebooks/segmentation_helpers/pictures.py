@@ -18,6 +18,7 @@ from numbers import Integral
 
 import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
@@ -78,16 +79,21 @@ class Picture(Figure):
         return buffer.getvalue()
 
     def _flat_colours(self):
-        """Colours (N x 3) that the PNG must have: of masks (pictures with at most 64 colours), of legends and bars."""
-        colours = [np.arange(0, 256, 15)[:, None].repeat(3, axis=1), [VOID_COLOUR, ERROR_COLOUR]]  # greys: of text, too
-        for patch in self.findobj(Patch):
-            colours.append(np.rint(255 * np.array([patch.get_facecolor()[:3]])).astype(int))
+        """Colours (N x 3) that the PNG must have: of masks (pictures with at most 64 colours), of legends and bars.
+
+        Greys of text and steps of colour maps follow, so that they have no bands beside photographs.
+        """
+        exact, smooth = [[VOID_COLOUR, ERROR_COLOUR]], [np.arange(0, 256, 15)[:, None].repeat(3, axis=1)]
+        exact += [_bytes(patch.get_facecolor()) for patch in self.findobj(Patch)]
         for image in self.findobj(AxesImage):
             picture = np.asarray(image.get_array())
-            if picture.ndim == 3 and picture.dtype == np.uint8:
+            if picture.ndim == 2:
+                smooth.append(_bytes(image.get_cmap()(np.linspace(0, 1, 64))))
+            elif picture.dtype == np.uint8:
                 few = np.unique(picture[..., :3].reshape(-1, 3), axis=0)
-                colours += [few] if len(few) <= 64 else []
-        return np.unique(np.concatenate(colours), axis=0)[:200]
+                exact += [few] if len(few) <= 64 else []
+        exact, smooth = (np.unique(np.concatenate(colours), axis=0) for colours in (exact, smooth))
+        return np.concatenate([exact[:128], smooth[:96]])
 
     def _ipython_display_(self):
         from IPython.display import Image as Output
@@ -241,16 +247,16 @@ def show_maps(maps, dataset=None, columns=3):
     shapes = _rows([values.shape for values in maps.values()], columns)
     foot = 0.55 if numbers else 0
     fig, axes = _grid(shapes, dataset=dataset, ids=_ids(class_maps), strip=strip, foot=foot, gap=0.12, least=least)
-    colours = Normalize(*_range(numbers)), "magma"
+    scale, colours = Normalize(*_range(numbers)), colormaps["magma"].with_extremes(bad=PALE)
     for ax, (name, values), title in zip(axes.flat, maps.items(), titles, strict=False):
         if kinds[name] == "picture":
             _show(ax, _picture(values), title)
         elif kinds[name] == "classes":
             _show(ax, colorize(values, dataset.palette, dataset.ignore_index), title, exact=True)
         else:
-            _show(ax, np.ma.masked_invalid(values), title, norm=colours[0], cmap=colours[1]).cmap.set_bad(PALE)
+            _show(ax, np.ma.masked_invalid(values), title, norm=scale, cmap=colours)
     if numbers:
-        _colour_bar(fig, *colours)
+        _colour_bar(fig, scale, colours)
     return fig
 
 
@@ -306,7 +312,7 @@ def plot_history(history):
 
     panels = {
         "training loss": {"loss": INK},
-        "validation": {"miou": BLUE, "pixel_accuracy": ORANGE},
+        "validation scores": {"miou": BLUE, "pixel_accuracy": ORANGE},
         "learning rate": {"learning_rate": MUTED},
     }
     curves = {title: {key: (series(key), colour) for key, colour in keys.items()} for title, keys in panels.items()}
@@ -326,7 +332,7 @@ def plot_history(history):
             known = np.isfinite(values)
             marker = "o" if known.sum() < 3 else None
             ax.plot(np.array(epochs)[known], values[known], color=colour, linewidth=1.8, marker=marker, markersize=5)
-        if title == "validation":
+        if title == "validation scores":
             _label_scores(ax, epochs, keys)
         elif title == "training loss":
             ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
@@ -348,7 +354,7 @@ def plot_iou(confusion, classes, palette):
     if not len(iou) == len(classes) <= len(palette):
         raise ValueError(f"{len(iou)} IoUs for {len(classes)} classes and {len(palette)} colours")
     order = np.argsort(-np.nan_to_num(iou, nan=-1), kind="stable")
-    fig = _figure(6.6, 0.8 + 0.25 * len(iou), layout="constrained")
+    fig = _figure(6.6, 1.0 + 0.25 * len(iou), layout="constrained")
     ax = fig.subplots()
     lengths, colours = np.nan_to_num(iou[order]), np.asarray(palette)[order] / 255
     ax.barh(range(len(iou)), lengths, color=colours, edgecolor=MUTED, linewidth=0.4, height=0.72)
@@ -359,11 +365,12 @@ def plot_iou(confusion, classes, palette):
         ax.text(lengths[y] + 0.012, y, text, va="center", fontsize=9, color=colour, bbox=box, zorder=3)
         share = f"{pixels[i] / max(pixels.sum(), 1):.1%}"
         ax.text(1.16, y, share, va="center", ha="right", fontsize=9, color=MUTED, transform=right)
-    ax.text(1.16, -0.85, "share of pixels", va="center", ha="right", fontsize=8, color=MUTED, transform=right)
+    ax.text(1.16, -0.85, "share of pixels", va="center", ha="right", fontsize=9, color=MUTED, transform=right)
     miou = float(confusion.miou)
     if np.isfinite(miou):
         ax.axvline(miou, color=INK, linestyle=(0, (4, 3)), linewidth=1, zorder=2)
-    _tidy(ax, f"IoU by class, mIoU {miou:.3f}")
+    _tidy(ax, f"IoU of each class; dashed: mIoU {miou:.3f}")
+    ax.set_xlabel("IoU", fontsize=9, color=MUTED)
     ax.set(xlim=(0, 1), ylim=(len(iou) - 0.4, -0.6))
     ax.set_yticks(range(len(iou)), [classes[i] for i in order], fontsize=9, color=INK)
     ax.grid(visible=False, axis="y")
@@ -381,19 +388,22 @@ def plot_confusion(confusion, classes):
         raise ValueError(f"a confusion matrix of {len(matrix)} classes for {len(classes)} names")
     total = matrix.sum(1, keepdims=True)
     share = np.divide(matrix, total, out=np.full_like(matrix, np.nan), where=total > 0)
-    cell = 0.4 if len(classes) <= 12 else 0.3
-    margin = 0.5 + 0.075 * max(map(len, classes))
-    side = cell * len(classes) + margin
-    fig = _figure(side, side, layout="constrained")
+    margin = 0.7 + max(map(_text_width, classes))
+    cell = min(0.4, max((PAGE - 2 * MARGIN - margin) / len(classes), 0.22))
+    size = 9 if cell > 0.3 else 7  # points
+    side = cell * len(classes)
+    room = max(side + 0.2, 2.4)  # inches for the title
+    title = _wrapped("Where the pixels of each true class went, in percent", room, 11, "bold")
+    fig = _figure(margin + room, margin + side + 0.2 * title.count("\n"), layout="constrained")
     ax = fig.subplots()
+    ax.set_anchor("W")
     colours = LinearSegmentedColormap.from_list("white to blue", ["white", BLUE, "#003352"]).with_extremes(bad=PALE)
     ax.imshow(np.ma.masked_invalid(share), cmap=colours, vmin=0, vmax=1)
     for (truth, prediction), value in np.ndenumerate(share):
         if value >= 0.005:  # what would read as 0 is left white
             colour = "white" if value > 0.4 else INK
-            size = 8.5 if cell == 0.4 else 6.5
             ax.text(prediction, truth, f"{value:.0%}"[:-1], ha="center", va="center", fontsize=size, color=colour)
-    _tidy(ax, "Where each true class went, in percent")
+    _tidy(ax, title)
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
     ax.set_xticks(range(len(classes)), classes, rotation=90, fontsize=9, color=INK)
@@ -415,18 +425,115 @@ def plot_runs(runs):
     if not runs:
         raise ValueError("there is no run to show")
     order = sorted(range(len(runs)), key=lambda i: -runs[i]["miou"])
-    fig = _figure(7.4, 0.8 + 0.3 * len(runs), layout="constrained")
+    fig = _figure(7.4, 1.0 + 0.3 * len(runs), layout="constrained")
     ax = fig.subplots()
     for y, i in enumerate(order):
         run, this = runs[i], i == len(runs) - 1
         ax.barh(y, run["miou"], color=ORANGE if this else BLUE, height=0.62)
         text = f"{run['miou']:.3f}   {run['train_seconds'] / 60:.0f} min, {run['parameters'] / 1e6:.1f} M"
         ax.text(run["miou"] + 0.01, y, text, va="center", fontsize=9, color=INK)
-    _tidy(ax, f"mIoU on {runs[-1]['dataset']} {runs[-1]['split']}, minutes of training, parameters")
+    _tidy(ax, f"mIoU on {runs[-1]['dataset']} {runs[-1]['split']}, with minutes of training and parameters")
+    ax.set_xlabel("mIoU", fontsize=9, color=MUTED)
     ax.set(xlim=(0, 1), ylim=(len(runs) - 0.4, -0.6))
     ax.set_yticks(range(len(runs)), [runs[i]["notebook"] for i in order], fontsize=9, color=INK)
     ax.grid(visible=False, axis="y")
     ax.spines.left.set_visible(False)
+    return fig
+
+
+def plot_curves(curves, xlabel, ylabel, title="", level=None, log=False):
+    """Curves with their names at their right ends, each name in the colour of its curve.
+
+    curves: {name: values}, counted from 1, or {name: (x, values)}, all of one dimension; NaN is left out.
+    level: (value, text) draws a dashed horizontal line with that text.
+    log: a logarithmic scale of y (True or "y"), of x ("x") or of both ("xy"); the axis says so.
+
+    Raises ValueError for no curve, for one without a number, for lengths that differ, for values that a logarithm does not
+    have, and for any other `log`.
+    """
+    if not curves:
+        raise ValueError("there is no curve to show")
+    scales = {False: "", True: "y"}.get(log, log)
+    if scales not in ("", "x", "y", "xy"):
+        raise ValueError(f'log is {log!r}, but must be True, False, "x", "y" or "xy"')
+    points = {str(name): _points(name, values, scales) for name, values in curves.items()}
+    left, right, bottom, top = 0.75, 0.3 + max(map(_text_width, points)), 0.55, 0.4 if title else 0.15
+    width, height = min(7.2, PAGE - 2 * MARGIN), 3.2
+    fig = _figure(width, height)
+    ax = fig.add_axes([left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height])
+    for number, (x, y) in enumerate(points.values()):
+        style = "-" if number < len(LINE_COLOURS) else (0, (4, 1.5))
+        marker = "o" if len(x) < 3 else None
+        ax.plot(x, y, color=_line_colour(number), linewidth=1.8, linestyle=style, marker=marker, markersize=5)
+    if "x" in scales:
+        ax.set_xscale("log")
+    if "y" in scales:
+        ax.set_yscale("log")
+    ends = [(x[-1], y[-1]) for x, y in points.values()]
+    first, last = min(x[0] for x, _ in points.values()), max(x for x, _ in ends)
+    if first < last:
+        ax.set_xlim(first, last)
+    if level is not None:
+        _level(ax, *level, points.values())
+    _tidy(ax, title)
+    ax.tick_params(which="minor", color=PALE)
+    ax.set_xlabel(xlabel + ", logarithmic" * ("x" in scales), fontsize=9, color=MUTED)
+    ax.set_ylabel(ylabel + ", logarithmic" * ("y" in scales), fontsize=9, color=MUTED)
+    _label_ends(ax, list(points), ends)
+    return fig
+
+
+def plot_scores(scores, title, reference=None, xlabel="score"):
+    """One line per row with the score of every seed as a dot, their mean as a thick mark and their range as a line.
+
+    scores: {row: [score of each seed]}, shown from top to bottom; a row may have a single seed.
+    title, xlabel: say what was measured, and name the axis.
+    reference: the row that the others are compared with (default: the first), in black; a band shows its range.
+
+    A row is blue where its lowest score is above the reference's highest, orange where its highest is below the
+    reference's lowest, and grey where the ranges overlap, because the difference may be noise. Where both rows have one
+    seed, nothing is known about the noise, and the row is grey. The axis need not start at 0. Raises ValueError for no
+    rows, a row without scores, scores that are not finite, and an unknown reference.
+    """
+    if not scores:
+        raise ValueError("there are no scores to show")
+    rows = {str(row): np.atleast_1d(_array(values)).astype(float) for row, values in scores.items()}
+    for row, values in rows.items():
+        if values.ndim != 1 or not values.size or not np.isfinite(values).all():
+            raise ValueError(f"the scores of {row!r} must be finite numbers, one per seed; they are {values.tolist()}")
+    reference = str(next(iter(rows)) if reference is None else reference)
+    if reference not in rows:
+        raise ValueError(f"the reference {reference!r} is not a row; the rows are {', '.join(rows)}")
+
+    texts = {row: _mean_and_range(values) for row, values in rows.items()}
+    caption = "dot: one seed, thick mark: mean, line: lowest to highest"
+    if len(rows) > 1:
+        caption += f"; band: range of {reference}\nblue: entirely above the band, orange: below it, grey: overlaps it"
+    left, right = 0.15 + max(map(_text_width, rows)), 0.25 + max(map(_text_width, texts.values()))
+    width = min(max(7.6, left + right + 3), PAGE - 2 * MARGIN)
+    bottom, top, body = 0.85 if len(rows) > 1 else 0.65, 0.4, 0.32 * len(rows)
+    height = bottom + body + top
+    fig = _figure(width, height)
+    ax = fig.add_axes([left / width, bottom / height, max(width - left - right, 1) / width, body / height])
+    known = rows[reference]
+    if len(rows) > 1:
+        ax.axvspan(known.min(), known.max(), color=PALE, linewidth=1, zorder=0)
+    for y, (row, values) in enumerate(rows.items()):
+        colour = INK if row == reference else _compared(values, known)
+        if len(values) > 1:
+            ax.plot([values.min(), values.max()], [y, y], color=colour, linewidth=1.5, zorder=2)
+            ax.plot([values.mean()] * 2, [y - 0.28, y + 0.28], color=colour, linewidth=3, zorder=3)
+        ax.plot(values, [y] * len(values), "o", color=colour, markersize=5.5, markeredgecolor="white", zorder=4)
+        ax.text(1.03, y, texts[row], va="center", fontsize=9, color=colour, transform=ax.get_yaxis_transform())
+    _tidy(ax, title)
+    ax.margins(x=0.06)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_yticks(range(len(rows)), list(rows), fontsize=9, color=INK)
+    ax.xaxis.set_major_locator(MaxNLocator(6))
+    ax.grid(visible=False, axis="y")
+    ax.spines.left.set_visible(False)
+    ax.set_xlabel(xlabel, fontsize=9, color=MUTED)
+    fig.text(left / width, (bottom - 0.42) / height, caption, va="top", fontsize=9, color=MUTED, linespacing=1.35)
     return fig
 
 
@@ -505,13 +612,13 @@ def _colour_bar(fig, norm, cmap):
     bottom = min(ax.get_position().y0 for ax in fig.axes)
     width, height = fig.get_size_inches()
     bar = fig.add_axes([0.1 / width, bottom - 0.27 / height, 2.4 / width, 0.14 / height])
-    fig.colorbar(ScalarMappable(norm, cmap), cax=bar, orientation="horizontal")
     low, high = norm.vmin, norm.vmax
+    fig.colorbar(ScalarMappable(norm, cmap), cax=bar, orientation="horizontal")  # widens a scale of one value
     ticks = [low, (low + high) / 2, high] if low < high else [low]
     bar.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks], fontsize=9, color=INK)
     bar.tick_params(length=2, color=MUTED)
     bar.minorticks_off()
-    bar.set_title("")
+    bar.spines[:].set_edgecolor(MUTED)
     bar.text(1.09, 0.5, f"{low:.3g} to {high:.3g}, the same scale for every map", transform=bar.transAxes, va="center",
              fontsize=9, color=INK)  # fmt: skip
 
@@ -525,12 +632,12 @@ def _text_width(text, size=9, weight="normal"):
     return text_to_path.get_text_width_height_descent(text, FontProperties(size=size, weight=weight), False)[0] / 72
 
 
-def _wrapped(text, width):
+def _wrapped(text, width, size=9, weight="normal"):
     """The text with line breaks, so that lines of several words are at most `width` inches wide."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and _text_width(longer) > width + 1e-6:
+        if lines[-1] and _text_width(longer, size, weight) > width + 1e-6:
             lines.append(word)
         else:
             lines[-1] = longer
@@ -649,6 +756,11 @@ def _tidy(ax, title):
     ax.set_axisbelow(True)
 
 
+def _bytes(colours):
+    """uint8 (N x 3) of matplotlib's colours, one (4,) or several (N, 4)."""
+    return np.rint(255 * np.atleast_2d(colours)[:, :3]).astype(np.uint8)
+
+
 def _reduce(full, colours):
     """An RGB picture with at most 256 colours; those of `colours` (N x 3) stay as they are."""
     if few := full.getcolors(256):
@@ -672,8 +784,8 @@ def _reduce(full, colours):
         found.putpalette(table.tobytes())
         nearest = np.asarray(full.quantize(palette=found, dither=Image.Dither.NONE))
         indices = np.where(keep[place] == packed, place, nearest)
-    reduced = Image.fromarray(indices.astype(np.uint8), mode="P")
-    reduced.putpalette(table.tobytes())
+    reduced = Image.fromarray(indices.astype(np.uint8))
+    reduced.putpalette(table.tobytes())  # grey levels become indices of colours
     return reduced
 
 
@@ -698,3 +810,93 @@ def _scaled(rates, colour):
     """Title and curve of learning rates, with their power of ten in the title."""
     power = int(np.floor(np.log10(max(np.nanmax(rates), 1e-12))))
     return f"learning rate / $10^{{{power}}}$", {"learning_rate": (rates / 10.0**power, colour)}
+
+
+def _points(name, values, scales):
+    """x and y of a curve, two arrays (N,) without NaN, from its values or from a tuple of both."""
+    if isinstance(values, tuple) and len(values) == 2 and np.ndim(values[0]) == 1:
+        x, y = (_array(part).astype(float) for part in values)
+    else:
+        y = _array(values).astype(float)
+        x = np.arange(1.0, y.size + 1)
+    if x.shape != y.shape or y.ndim != 1:
+        raise ValueError(
+            f"the curve {name!r} has x of shape {x.shape} and values of shape {y.shape}, not (N,) and (N,)"
+        )
+    known = np.isfinite(x) & np.isfinite(y)
+    x, y = x[known], y[known]
+    if not x.size:
+        raise ValueError(f"the curve {name!r} has no finite number")
+    for axis, numbers in (("x", x), ("y", y)):
+        if axis in scales and numbers.min() <= 0:
+            raise ValueError(
+                f"the curve {name!r} has {axis} = {numbers.min():g}: a logarithmic scale needs numbers above 0"
+            )
+    return x, y
+
+
+def _line_colour(number):
+    return LINE_COLOURS[number % len(LINE_COLOURS)]
+
+
+def _level(ax, value, text, curves):
+    """A dashed line at a height, with its text over the end of it that is farther from the curves."""
+    ax.axhline(value, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.2, zorder=1)
+    ax.autoscale_view()
+    heights = [
+        (ax.transData.transform(np.stack(curve, axis=1)) - ax.transData.transform((1, value))) for curve in curves
+    ]
+    places = ax.transAxes.inverted()
+    distance = {"left": np.inf, "right": np.inf}
+    for (x, y), height in zip(curves, heights, strict=True):
+        across = places.transform(ax.transData.transform(np.stack([x, y], axis=1)))[:, 0]
+        for side, near in (("left", across < 0.4), ("right", across > 0.6)):
+            if near.any():
+                distance[side] = min(distance[side], np.abs(height[near, 1]).min())
+    side = max(distance, key=distance.get)
+    ax.annotate(text, (0 if side == "left" else 1, value), (4 if side == "left" else -4, 3), ha=side, va="bottom",
+                xycoords=ax.get_yaxis_transform(), textcoords="offset points", fontsize=9, color=MUTED)  # fmt: skip
+
+
+def _label_ends(ax, names, ends):
+    """Names right of the axes at the heights of their curves' ends, kept apart, with a thin line to ends that are not there."""
+    to_axes = ax.transData + ax.transAxes.inverted()
+    ends = to_axes.transform(ends)
+    line = 9 * 1.3 / 72 * ax.get_figure().dpi / ax.bbox.height  # the height of a line of text, in heights of the axes
+    for number, (name, end, y) in enumerate(zip(names, ends, _apart(ends[:, 1], line), strict=True)):
+        colour = _line_colour(number)
+        if end[0] < 0.99 or abs(end[1] - y) > 0.2 * line:
+            ax.plot([end[0], 1.025], [end[1], y], color=colour, linewidth=0.7, alpha=0.6, transform=ax.transAxes,
+                    clip_on=False, scalex=False, scaley=False)  # fmt: skip
+        ax.text(1.03, y, name, color=colour, fontsize=9, va="center", transform=ax.transAxes)
+
+
+def _apart(places, gap):
+    """Places (N,) that are at least `gap` apart, in the same order and as near to those given as that allows."""
+    order = np.argsort(places, kind="stable")
+    blocks = []  # mean of (place - rank * gap), and how many; neighbours that would be too near are merged
+    for rank, i in enumerate(order):
+        blocks.append((places[i] - rank * gap, 1))
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (a, n), (b, m) = blocks[-2:]
+            blocks[-2:] = [((a * n + b * m) / (n + m), n + m)]
+    apart = np.empty(len(places))
+    apart[order] = np.repeat([mean for mean, _ in blocks], [count for _, count in blocks]) + gap * np.arange(
+        len(places)
+    )
+    return apart
+
+
+def _mean_and_range(values):
+    if len(values) == 1:
+        return f"{values[0]:.3f} (one seed)"
+    return f"{values.mean():.3f} ({values.min():.3f} to {values.max():.3f})"
+
+
+def _compared(values, reference):
+    """The colour of a row of scores beside the reference's: better, worse, or not to be told from noise."""
+    if len(values) == len(reference) == 1:
+        return MUTED
+    if values.min() > reference.max():
+        return BLUE
+    return ORANGE if values.max() < reference.min() else MUTED
