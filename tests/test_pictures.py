@@ -128,7 +128,8 @@ def test_truth_and_prediction_share_colours():
     truth, predicted, errors = shown(fig, 1), shown(fig, 2), shown(fig, 3)
     assert truth[3, 5].tolist() == predicted[3, 5].tolist() == [128, 128, 128]
     assert (truth[20, 5].tolist(), predicted[20, 5].tolist()) == ([128, 64, 128], [64, 0, 128])
-    assert {"road", "car"} <= set(legend_of(fig))
+    assert list(legend_of(fig)) == ["sky", "road", "car", "void", "wrong"]
+    assert legend_of(fig)["wrong"] == pictures.ERROR_COLOUR.tolist()
     assert (errors[20, 5] == pictures.ERROR_COLOUR).all()
     assert len(set(errors[3, 5])) == 1  # right: grey
     assert (errors[:, 0] == pictures.VOID_COLOUR).all()  # void: never wrong

@@ -90,8 +90,8 @@ class Picture(Figure):
             if picture.ndim == 2:
                 smooth.append(_bytes(image.get_cmap()(np.linspace(0, 1, 64))))
             elif picture.dtype == np.uint8:
-                few = np.unique(picture[..., :3].reshape(-1, 3), axis=0)
-                exact += [few] if len(few) <= 64 else []
+                few = np.unique(_packed(picture[..., :3]))
+                exact += [_unpacked(few)] if len(few) <= 64 else []
         exact, smooth = (np.unique(np.concatenate(colours), axis=0) for colours in (exact, smooth))
         return np.concatenate([exact[:128], smooth[:96]])
 
@@ -144,14 +144,16 @@ def overlay(image, mask, palette, alpha=0.5, ignore_index=255):
     return np.where((mask == ignore_index)[..., None], image, np.rint(blend).astype(np.uint8))
 
 
-def legend(ax_or_fig, classes, palette, ids=None, ignore_index=255, **kwargs):
+def legend(ax_or_fig, classes, palette, ids=None, ignore_index=255, others=(), **kwargs):
     """Put the classes' names with swatches to the right of an Axes or a Figure, and return the matplotlib Legend.
 
-    `ids`: the class ids to name, void's included (default: every class). `kwargs` go to matplotlib's `legend`.
+    `ids`: the class ids to name, void's included (default: every class). `others`: (name, colour) pairs that follow, with
+    colours of 0..255. `kwargs` go to matplotlib's `legend`.
     """
+    ids = range(len(classes)) if ids is None else ids
+    entries = [("void", VOID_COLOUR) if i == ignore_index else (classes[i], palette[i]) for i in ids]
     handles = []
-    for i in range(len(classes)) if ids is None else ids:
-        name, colour = ("void", VOID_COLOUR) if i == ignore_index else (classes[i], palette[i])
+    for name, colour in [*entries, *others]:
         handles.append(Patch(facecolor=np.asarray(colour) / 255, edgecolor=MUTED, linewidth=0.4, label=name))
     style = dict(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, borderpad=0, frameon=False, fontsize=9,
                  labelcolor=INK, handlelength=1.1, handleheight=1.1, handletextpad=0.6, labelspacing=0.4)  # fmt: skip
@@ -204,8 +206,9 @@ def show_predictions(images, masks, predictions, dataset, titles=None):
     ids = _ids([mask for _, mask in samples] + predictions)
     headers = ["image", "truth", "prediction", "errors"]
     least = _text_width("10.0% of its pixels wrong")
+    others = [("wrong", ERROR_COLOUR)]
     shapes = [[image.shape] * 4 for image, _ in samples]
-    fig, axes = _grid(shapes, headers=headers, dataset=dataset, ids=ids, strip=0.23, least=least)
+    fig, axes = _grid(shapes, headers=headers, dataset=dataset, ids=ids, others=others, strip=0.23, least=least)
     for row, (image, mask), prediction, title in zip(axes, samples, predictions, titles, strict=True):
         if image.shape[:2] != mask.shape:
             raise ValueError(f"image and truth differ in size: {image.shape[:2]} and {mask.shape}")
@@ -675,16 +678,17 @@ def _cells(shapes, width, least=0.0):
     return dpi, sizes, column
 
 
-def _grid(shapes, *, headers=(), dataset=None, ids=(), strip=0.0, foot=0.0, gap=0.08, least=0.0):
+def _grid(shapes, *, headers=(), dataset=None, ids=(), others=(), strip=0.0, foot=0.0, gap=0.08, least=0.0):
     """Figure of pictures of `shapes`, rows of (H, W, ...), and their axes (object array), on whole pixels.
 
     In inches: a strip above each row takes the row's titles, a foot below the last one is left free. A legend of the
-    classes `ids` stands at the right, or where it would be wide, below.
+    classes `ids` and of `others`, (name, colour) pairs, stands at the right, or where it would be wide, below.
     """
     if not shapes:
         raise ValueError("no samples to show")
     columns = len(shapes[0])
     names = ["void" if i == dataset.ignore_index else dataset.classes[i] for i in ids]
+    names += [name for name, _ in others]
     entry = 0.38 + max(map(_text_width, names), default=0)  # a name with its swatch and the space between columns
     least = max([least] + [_text_width(text, 10, "bold") + 0.1 for text in headers])
     for stacks in (1, 2, 0):  # columns of names at the right; 0: below
@@ -732,7 +736,7 @@ def _grid(shapes, *, headers=(), dataset=None, ids=(), strip=0.0, foot=0.0, gap=
         fig.text(x, y, text, fontsize=10, fontweight="bold", color=INK, va="center")
     if names:
         corner = (corner[0] / width, 1 - corner[1] / height)
-        legend(fig, dataset.classes, dataset.palette, ids, dataset.ignore_index, bbox_to_anchor=corner,
+        legend(fig, dataset.classes, dataset.palette, ids, dataset.ignore_index, others, bbox_to_anchor=corner,
                ncols=stacks, columnspacing=1.2)  # fmt: skip
     return fig, axes
 
@@ -761,24 +765,33 @@ def _bytes(colours):
     return np.rint(255 * np.atleast_2d(colours)[:, :3]).astype(np.uint8)
 
 
+def _packed(colours):
+    """One whole number for each colour of (..., 3) in 0..255."""
+    red, green, blue = np.moveaxis(np.asarray(colours).astype(np.int32), -1, 0)
+    return (red << 16) + (green << 8) + blue
+
+
+def _unpacked(numbers):
+    """Colours (uint8, N x 3) of N numbers."""
+    return np.stack([numbers >> 16, numbers >> 8 & 255, numbers & 255], axis=1).astype(np.uint8)
+
+
 def _reduce(full, colours):
     """An RGB picture with at most 256 colours; those of `colours` (N x 3) stay as they are."""
     if few := full.getcolors(256):
         colours = np.array([colour for _, colour in few])
-    weights = np.array([65536, 256, 1])
-    keep = np.unique(colours.astype(int) @ weights)
-    packed = np.asarray(full).astype(int) @ weights
+    keep, packed = np.unique(_packed(colours)), _packed(np.asarray(full))
     place = np.searchsorted(keep, packed).clip(max=len(keep) - 1)
     rest = 256 - len(keep)
     table, indices = np.zeros((256, 3), dtype=np.uint8), place
     if not few:
         others = np.setdiff1d(packed, keep)
-        sample = others[:: math.ceil(len(others) / 16384), None] // weights % 256  # enough to choose a palette
-        found = Image.fromarray(sample[None].astype(np.uint8))
+        sample = _unpacked(others[:: math.ceil(len(others) / 16384)])  # enough to choose a palette
+        found = Image.fromarray(sample[None])
         found = found.quantize(rest, Image.Quantize.MAXCOVERAGE, kmeans=1)
         colours = np.array(found.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)[:rest]
         table[len(keep) : len(keep) + len(colours)] = colours
-    table[: len(keep)] = keep[:, None] // weights % 256
+    table[: len(keep)] = _unpacked(keep)
     if not few:
         found = Image.new("P", (1, 1))
         found.putpalette(table.tobytes())
