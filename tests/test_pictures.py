@@ -482,6 +482,15 @@ def test_scores_beside_another_reference():
     assert ax.texts[1].get_color() == pictures.MUTED  # they touch
 
 
+def test_the_rungs_of_a_ladder_are_compared_with_the_one_above():
+    rungs = {"start": [0.3, 0.32], "up": [0.4, 0.42], "noise": [0.39, 0.41], "down": [0.3, 0.35], "up again": [0.5]}
+    fig = pictures.plot_scores(rungs, "mIoU", reference="above")
+    ax = fig.axes[0]
+    expected = [pictures.INK, pictures.BLUE, pictures.MUTED, pictures.ORANGE, pictures.BLUE]
+    assert [text.get_color() for text in ax.texts] == expected and not ax.patches
+    assert any("the row above it" in text for text in texts(fig))
+
+
 @pytest.mark.parametrize(
     ("scores", "reference", "words"),
     [

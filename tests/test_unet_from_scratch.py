@@ -50,15 +50,29 @@ def test_logits_have_the_size_of_the_image(notebook, name, size):
     assert forward_padded(model, torch.rand(2, 3, *size)).shape == (2, 11, *size)
 
 
-def test_every_skip_reaches_the_scores(notebook):
+def zero_the_skip(stage, inputs):
+    """The second half of what a decoder block gets came over the skip connection."""
+    features = inputs[0].clone()
+    features[:, features.shape[1] // 2 :] = 0
+    return (features,)
+
+
+def test_every_skip_reaches_the_logits_or_none(notebook):
     model = notebook.UNet(3, width=4).eval()
     image = torch.rand(1, 3, 32, 32)
     before = model(image)
+    hooks = []
     for stage in model.decoder:
-        hook = stage.register_forward_pre_hook(notebook.silent_skip)
+        hook = stage.register_forward_pre_hook(zero_the_skip)
         assert not torch.allclose(model(image), before)
         hook.remove()
-    torch.testing.assert_close(model(image), before)
+    hooks = [stage.register_forward_pre_hook(zero_the_skip) for stage in model.decoder]
+    without = model(image)
+    for hook in hooks:
+        hook.remove()
+    model.skips = False
+    torch.testing.assert_close(model(image), without)
+    assert not torch.allclose(without, before)
 
 
 def test_the_jaccard_loss_of_sure_predictions_is_one_minus_the_iou(notebook):
@@ -122,6 +136,64 @@ def test_the_zoom_keeps_the_mask_over_its_pixels(notebook):
 
 
 def test_a_receptive_field_is_what_the_kernels_say(notebook):
-    network = torch.nn.Conv2d(3, 2, 5, padding=4, dilation=2)
-    rows, columns = notebook.receptive_field(network).nonzero()
-    assert rows.min() == 176 - 4 and rows.max() == 176 + 4 and columns.min() == 240 - 4 and columns.max() == 240 + 4
+    assert notebook.theoretical_field(torch.nn.Conv2d(3, 2, 5, padding=4, dilation=2)) == 9
+    strides = (1, 2, 4, 8, 16)
+    down = 1 + sum(2 * 2 * stride for stride in strides) + sum(strides[:-1])  # two 3 x 3 per level, and the poolings
+    up = sum(2 * 2 * stride for stride in strides[:-1])  # two 3 x 3 per level of the decoder
+    field = notebook.theoretical_field(notebook.UNet(3, width=8))
+    assert down + up - 16 <= field <= down + up + 16  # up-sampling shifts the grid by less than its coarsest cell
+
+
+def test_the_effective_field_holds_its_share(notebook):
+    point = np.zeros((21, 31))
+    point[10, 15] = 1
+    assert notebook.effective_field(point) == 1
+    flat = np.zeros((41, 41))
+    flat[10:31, 10:31] = 1  # 21 x 21 around the centre: of 441 pixels 19 x 19 hold 82 %, 21 x 21 all
+    assert notebook.effective_field(flat, share=0.8) == 19 and notebook.effective_field(flat) == 21
+
+
+def test_the_influence_is_that_of_the_centre(notebook):
+    conv = torch.nn.Conv2d(3, 4, 3, padding=1, bias=False)
+    torch.nn.init.ones_(conv.weight)
+    influence = notebook.influence(conv, torch.rand(2, 3, 12, 16))
+    rows, columns = influence.nonzero()
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (5, 7, 7, 9)
+
+
+def test_colours_halfway_are_a_third_class(notebook):
+    assert notebook.nearest_class(notebook.CAMVID_PALETTE).tolist() == list(range(11))
+
+
+def test_the_ladder_leads_from_the_papers_network_to_the_improved_one(notebook):
+    from benchmarks.lists import streets_ladder as ladder
+
+    def network(settings):
+        switches = {name: settings.get(name, value) for name, value in ladder.CLASSIC.items()}
+        return ladder.Rung(notebook, 11, **switches)
+
+    def shapes(model):
+        return sorted(tuple(p.shape) for p in model.parameters())
+
+    assert shapes(network({})) == shapes(notebook.UNet(11, 16))
+    assert shapes(network(ladder.LADDER["+ a decoder of half the depth"])) == shapes(notebook.ResidualUNet(11, 32))
+    image = torch.rand(2, 3, 48, 64)
+    seen = []
+    for name, change in ladder.STEPS.items():
+        if set(change) <= set(ladder.CLASSIC):
+            model = network(ladder.LADDER[name]).eval()
+            assert model(image).shape == (2, 11, 48, 64)
+            seen.append((shapes(model), notebook.theoretical_field(model), name if "norm" in change else ""))
+    assert len({str(what) for what in seen}) == len(seen), "each rung changes something"
+
+
+def test_a_rung_without_skips_and_the_improved_network_compute_what_the_notebooks_do(notebook):
+    from benchmarks.lists import streets_ladder as ladder
+
+    improved = {name: ladder.IMPROVED.get(name, value) for name, value in ladder.CLASSIC.items()}
+    for switches, theirs in ((improved, notebook.ResidualUNet(5, 32)), (ladder.CLASSIC, notebook.UNet(5, 16))):
+        ours, image = ladder.Rung(notebook, 5, **switches).eval(), torch.rand(1, 3, 32, 48)
+        pairs = zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True)
+        assert all(value.shape == other.shape for (_, value), other in pairs)
+        theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
+        torch.testing.assert_close(ours(image), theirs.eval()(image))

@@ -491,7 +491,8 @@ def plot_scores(scores, title, reference=None, xlabel="score"):
 
     scores: {row: [score of each seed]}, shown from top to bottom; a row may have a single seed.
     title, xlabel: say what was measured, and name the axis.
-    reference: the row that the others are compared with (default: the first), in black; a band shows its range.
+    reference: the row that the others are compared with (default: the first), in black; a band shows its range. "above"
+        compares each row with the one above it, as on a ladder.
 
     A row is blue where its lowest score is above the reference's highest, orange where its highest is below the
     reference's lowest, and grey where the ranges overlap, because the difference may be noise. Where both rows have one
@@ -504,13 +505,19 @@ def plot_scores(scores, title, reference=None, xlabel="score"):
     for row, values in rows.items():
         if values.ndim != 1 or not values.size or not np.isfinite(values).all():
             raise ValueError(f"the scores of {row!r} must be finite numbers, one per seed; they are {values.tolist()}")
-    reference = str(next(iter(rows)) if reference is None else reference)
+    steps = reference == "above"
+    first = str(next(iter(rows)))
+    reference = first if reference is None or steps else str(reference)
     if reference not in rows:
         raise ValueError(f"the reference {reference!r} is not a row; the rows are {', '.join(rows)}")
+    order = list(rows)
+    others = {row: rows[order[max(n - 1, 0)] if steps else reference] for n, row in enumerate(order)}
 
     texts = {row: _mean_and_range(values) for row, values in rows.items()}
     caption = "dot: one seed, thick mark: mean, line: lowest to highest"
-    if len(rows) > 1:
+    if steps:
+        caption += "\nblue: better than the row above it in every seed, orange: worse, grey: overlaps it"
+    elif len(rows) > 1:
         caption += f"; band: range of {reference}\nblue: entirely above the band, orange: below it, grey: overlaps it"
     left, right = 0.15 + max(map(_text_width, rows)), 0.25 + max(map(_text_width, texts.values()))
     width = min(max(7.6, left + right + 3), PAGE - 2 * MARGIN)
@@ -518,11 +525,10 @@ def plot_scores(scores, title, reference=None, xlabel="score"):
     height = bottom + body + top
     fig = _figure(width, height)
     ax = fig.add_axes([left / width, bottom / height, max(width - left - right, 1) / width, body / height])
-    known = rows[reference]
-    if len(rows) > 1:
-        ax.axvspan(known.min(), known.max(), color=PALE, linewidth=1, zorder=0)
+    if len(rows) > 1 and not steps:
+        ax.axvspan(rows[reference].min(), rows[reference].max(), color=PALE, linewidth=1, zorder=0)
     for y, (row, values) in enumerate(rows.items()):
-        colour = INK if row == reference else _compared(values, known)
+        colour = INK if row == reference else _compared(values, others[row])
         if len(values) > 1:
             ax.plot([values.min(), values.max()], [y, y], color=colour, linewidth=1.5, zorder=2)
             ax.plot([values.mean()] * 2, [y - 0.28, y + 0.28], color=colour, linewidth=3, zorder=3)

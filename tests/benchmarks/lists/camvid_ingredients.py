@@ -78,7 +78,10 @@ def train(settings, seed, folder):
         notebook.build_network = lambda recipe: freeze(build(recipe), settings.get("frozen"))
     if "encoder_rate" in settings:
         groups = notebook.parameter_groups
-        notebook.parameter_groups = lambda *args: [groups(*args)[0] | {"lr": settings["encoder_rate"]}, *groups(*args)[1:]]
+        notebook.parameter_groups = lambda *args: [
+            groups(*args)[0] | {"lr": settings["encoder_rate"]},
+            *groups(*args)[1:],
+        ]
     if "paste" in settings:
         notebook.DataLoader = partial(DataLoader, collate_fn=paste_classes)
     return notebook.train(recipe, None, folder, settings.get("epochs", EPOCHS))
