@@ -482,6 +482,19 @@ def test_scores_beside_another_reference():
     assert ax.texts[1].get_color() == pictures.MUTED  # they touch
 
 
+def test_probabilities_are_shown_on_a_scale_from_0_to_1():
+    shares = np.linspace(1e-7, 0.9, 12).reshape(3, 4)
+    assert "0 to 1, the same scale for every map" in texts(pictures.show_maps({"P(car)": shares}))
+    assert "-0.1 to 0.8, the same scale for every map" in texts(pictures.show_maps({"logits": shares - 0.1 + 1e-9}))
+
+
+def test_maps_of_no_data_set_have_names_and_colours_of_their_own():
+    ids = np.array([[0, 1], [255, 1]])
+    fig = pictures.show_maps({"truth": ids}, pictures.Look(["sky", "road"], [[1, 2, 3], [9, 8, 7]]))
+    assert [text.get_text() for text in fig.legends[0].texts] == ["sky", "road", "void"]
+    assert {(1, 2, 3), (9, 8, 7), (225, 225, 225)} <= {tuple(colour) for colour in decoded(fig).reshape(-1, 3).tolist()}
+
+
 def test_the_rungs_of_a_ladder_are_compared_with_the_one_above():
     rungs = {"start": [0.3, 0.32], "up": [0.4, 0.42], "noise": [0.39, 0.41], "down": [0.3, 0.35], "up again": [0.5]}
     fig = pictures.plot_scores(rungs, "mIoU", reference="above")

@@ -14,6 +14,8 @@ antialiasing, masks by nearest neighbour, so thin parts of those masks may be lo
 
 import io
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
@@ -102,6 +104,15 @@ class Picture(Figure):
         data = self.png()
         width = Image.open(io.BytesIO(data)).width
         display(Output(data, width=round(width / self.dpi * CSS_PIXELS)))
+
+
+@dataclass(frozen=True)
+class Look:
+    """Names and colours of classes, for `show_maps` of class maps that belong to no data set."""
+
+    classes: Sequence[str]
+    palette: Sequence
+    ignore_index: int = 255
 
 
 def colour_blind_palette(num_classes):
@@ -230,8 +241,9 @@ def show_maps(maps, dataset=None, columns=3):
 
     `maps` is {title: map}. A map is a picture (uint8, H x W x bands), a class map (integers, H x W) in the colours of
     `dataset`, with one legend of the classes that occur, or a map of numbers (floats, H x W: probabilities, influence,
-    uncertainty). The numbers of all maps share one scale, from the lowest to the highest, which a colour bar names; NaN and
-    infinity are pale grey. Raises ValueError for any other map, for class maps without a data set, and for none at all.
+    uncertainty). The numbers of all maps share one scale, which a colour bar names: 0 to 1 for probabilities, else from the
+    lowest to the highest; NaN and infinity are pale grey. `dataset` may be a Look. Raises ValueError for any other map, for
+    class maps without a data set, and for none at all.
     """
     if not maps:
         raise ValueError("there is no map to show")
@@ -241,7 +253,7 @@ def show_maps(maps, dataset=None, columns=3):
     numbers = [values[np.isfinite(values)] for title, values in maps.items() if kinds[title] == "numbers"]
     if class_maps and dataset is None:
         raise ValueError("a class map needs the data set whose classes it holds: show_maps(maps, dataset)")
-    dataset = None if dataset is None else members(dataset)
+    dataset = dataset if dataset is None or isinstance(dataset, Look) else members(dataset)
     columns = min(columns, len(maps))
     widest = max(map(_text_width, maps))
     least = min(widest, 7.6 / columns, COLUMN)
@@ -611,9 +623,10 @@ def _kind(title, values):
 
 
 def _range(numbers):
-    """Lowest and highest of the values of several maps, 0 and 1 where there is none."""
+    """The scale for the values of several maps: 0 to 1 for shares and probabilities, else from the lowest to the highest."""
     values = np.concatenate([part.ravel() for part in numbers]) if numbers else np.array([0.0, 1.0])
-    return float(values.min()), float(values.max())
+    low, high = float(values.min()), float(values.max())
+    return (0.0, 1.0) if low >= 0 and 0.5 < high <= 1 else (low, high)
 
 
 def _colour_bar(fig, norm, cmap):
