@@ -48,7 +48,7 @@ def shown(fig, i):
 
 
 def texts(fig):
-    fig.canvas.draw()
+    fig.draw_without_rendering()
     return [text.get_text() for text in fig.findobj(matplotlib.text.Text) if text.get_text()]
 
 
@@ -114,7 +114,7 @@ def test_samples_show_image_mask_and_overlay_with_the_classes_that_occur():
 
 def test_legend_lies_beside_the_pictures():
     fig = pictures.show_samples(Samples(), [0, 2])
-    fig.canvas.draw()
+    fig.draw_without_rendering()
     names = fig.legends[0].get_window_extent()
     assert names.x0 >= max(ax.get_window_extent().x1 for ax in fig.axes)
     assert names.x1 <= fig.bbox.x1
@@ -128,11 +128,12 @@ def test_truth_and_prediction_share_colours():
     truth, predicted, errors = shown(fig, 1), shown(fig, 2), shown(fig, 3)
     assert truth[3, 5].tolist() == predicted[3, 5].tolist() == [128, 128, 128]
     assert (truth[20, 5].tolist(), predicted[20, 5].tolist()) == ([128, 64, 128], [64, 0, 128])
-    assert {"road", "car"} <= set(legend_of(fig))
+    assert list(legend_of(fig)) == ["sky", "road", "car", "void", "wrong"]
+    assert legend_of(fig)["wrong"] == pictures.ERROR_COLOUR.tolist()
     assert (errors[20, 5] == pictures.ERROR_COLOUR).all()
     assert len(set(errors[3, 5])) == 1  # right: grey
     assert (errors[:, 0] == pictures.VOID_COLOUR).all()  # void: never wrong
-    assert "50.0% wrong" in texts(fig)
+    assert "50.0% of its pixels wrong" in texts(fig)
 
 
 def test_predictions_must_fit():
@@ -171,11 +172,11 @@ def test_best_and_worst_are_found_by_the_classes_of_the_truth():
     fig = pictures.best_and_worst(wrong_columns, Samples(), k=1, predict=predict)
     titles = [fig.axes[row].get_title(loc="left") for row in (0, 4)]
     sky = (31 * 12 - 60) / (31 * 12 - 60 + 12 * 12)
-    assert titles == ["best: 1.00  (image 2)", f"worst: {np.mean([sky, 19 / 31, 1]):.2f}  (image 3)"]
+    assert titles == ["best: mIoU of image 2 = 1.00", f"worst: mIoU of image 3 = {np.mean([sky, 19 / 31, 1]):.2f}"]
     assert (shown(fig, 0) == Samples().read(2)[0]).all()
     fig = pictures.best_and_worst(wrong_columns, Samples(), k=3, predict=predict)
-    order = [fig.axes[row].get_title(loc="left").split("image ")[1] for row in range(0, len(fig.axes), 4)]
-    assert order == ["2)", "1)", "0)", "3)"]  # never one image in both halves
+    order = [fig.axes[row].get_title(loc="left").split()[4] for row in range(0, len(fig.axes), 4)]
+    assert order == ["2", "1", "0", "3"]  # never one image in both halves
 
 
 def test_best_and_worst_runs_a_model():
@@ -186,7 +187,7 @@ def test_best_and_worst_runs_a_model():
             return logits
 
     fig = pictures.best_and_worst(AllSky(), Samples(), k=1)
-    assert fig.axes[0].get_title(loc="left") == "best: 0.25  (image 0)"  # sky 1/2, road 0
+    assert fig.axes[0].get_title(loc="left") == "best: mIoU of image 0 = 0.25"  # sky 1/2, road 0
 
 
 def test_contact_sheet_sets_each_image_over_its_overlay():
@@ -305,10 +306,194 @@ def test_confusion_matrix_is_normalised_by_row():
 def test_thirty_two_classes_stay_readable():
     truth = np.arange(32).repeat(10)
     fig = pictures.plot_confusion(confusion_of(truth, truth, 32), [f"class number {i}" for i in range(32)])
-    fig.canvas.draw()
+    fig.draw_without_rendering()
     labels = [label.get_window_extent() for label in fig.axes[0].get_xticklabels()]
     assert not any(a.overlaps(b) for a, b in zip(labels, labels[1:], strict=False))
     assert all(box.x0 >= 0 and box.y0 >= 0 for box in labels)
+
+
+@pytest.mark.parametrize("classes", [2, 11, 32])
+def test_confusion_matrix_is_legible_and_fits_the_page(classes):
+    truth = np.arange(classes).repeat(10)
+    fig = pictures.plot_confusion(confusion_of(truth, truth, classes), [f"class number {i}" for i in range(classes)])
+    page = decoded(fig)
+    assert page.shape[1] / fig.dpi <= 10.01
+    fig.draw_without_rendering()
+    ax = fig.axes[0]
+    assert ax.bbox.width / classes / fig.dpi > 0.22  # inches, of a cell
+    assert {text.get_fontsize() for text in ax.texts} == {9 if classes < 20 else 7}
+    assert ax.get_title(loc="left").replace("\n", " ").endswith("went, in percent")
+
+
+def test_all_other_text_has_at_least_nine_points():
+    confusion = confusion_of([0, 0, 1, 2, 2], [0, 0, 1, 1, 2])
+    image, mask = Samples().read(0)
+    for fig in (
+        pictures.show_samples(Samples(), [0]),
+        pictures.show_predictions([image], [mask], [mask], Samples()),
+        pictures.show_maps({"image": image, "truth": mask, "share": mask / 255}, Samples()),
+        pictures.plot_history(HISTORY),
+        pictures.plot_iou(confusion, CLASSES, PALETTE),
+        pictures.plot_confusion(confusion, CLASSES),
+        pictures.plot_curves({"a": [1, 2]}, "epoch", "loss", level=(1, "level")),
+        pictures.plot_scores({"a": [0.5, 0.6]}, "mIoU"),
+    ):
+        fig.draw_without_rendering()
+        sizes = [text.get_fontsize() for text in fig.findobj(matplotlib.text.Text) if text.get_text()]
+        assert min(sizes) >= 9
+
+
+def test_maps_of_all_kinds():
+    image, mask = Samples().read(3)
+    low, high = np.full((24, 32), 0.25), np.linspace(-1, 3, 24 * 32, dtype=np.float32).reshape(24, 32)
+    low[0, 0] = np.nan
+    maps = {"image": image, "grey": image[..., :1], "truth": mask, "low": torch.tensor(low), "high": high}
+    fig = pictures.show_maps(maps, Samples())
+    assert [ax.get_title(loc="left") for ax in fig.axes[:5]] == list(maps)
+    assert (shown(fig, 0) == image).all()
+    assert (shown(fig, 1) == image[..., :1].repeat(3, axis=2)).all()
+    assert (shown(fig, 2) == pictures.colorize(mask, PALETTE)).all()
+    assert [ax.images[0].get_clim() for ax in fig.axes[3:5]] == [(-1, 3)] * 2  # one scale
+    assert fig.axes[3].images[0].get_array().mask.sum() == 1
+    assert (shown(fig, 4) == high).all()
+    assert len(fig.axes[5].images) == 0  # the cell that is left over
+    bar = fig.axes[6]
+    assert [label.get_text() for label in bar.get_xticklabels()] == ["-1", "1", "3"]
+    assert "-1 to 3, the same scale for every map" in texts(fig)
+    assert set(legend_of(fig)) == {"sky", "road", "tree", "void"}
+
+
+def test_maps_need_no_data_set_without_classes():
+    fig = pictures.show_maps({"influence": np.full((10, 12), 0.5)})
+    assert fig.legends == [] and "0.5 to 0.5, the same scale for every map" in texts(fig)
+    assert len(decoded(fig)) > 100
+    fig = pictures.show_maps({"image": Samples().read(0)[0]})
+    assert len(fig.axes) == 1 and fig.legends == []
+
+
+@pytest.mark.parametrize(
+    ("maps", "words"),
+    [
+        ({}, "no map to show"),
+        ({"truth": np.zeros((4, 4), dtype=np.int64)}, "needs the data set"),
+        ({"logits": np.zeros((2, 4, 4), dtype=np.float32)}, r"'logits' is float32 of shape \(2, 4, 4\)"),
+        ({"right": np.zeros((4, 4), dtype=bool)}, "'right' is bool"),
+        ({"empty": np.full((4, 4), np.nan)}, "some of them finite"),
+        ({"row": np.zeros(4)}, "'row'"),
+    ],
+)
+def test_maps_that_cannot_be_shown_are_named(maps, words):
+    with pytest.raises(ValueError, match=words):
+        pictures.show_maps(maps)
+
+
+def test_long_titles_of_maps_are_wrapped_and_do_not_meet():
+    long = "uncertainty of the prediction, the entropy of its probabilities in bits"
+    fig = pictures.show_maps({f"{long} {i}": np.eye(20) for i in range(4)}, columns=4)
+    fig.draw_without_rendering()
+    boxes = [ax._left_title.get_window_extent() for ax in fig.axes[:4]]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(box.y1 <= fig.bbox.y1 + 1 for box in boxes)
+
+
+def test_curves_are_named_at_their_ends_apart_from_each_other():
+    curves = {"first": [0.1, 0.5, 0.7], "second": ([1, 2, 3], [0.2, 0.4, 0.71]), "third": [0.3, float("nan"), 0.705]}
+    fig = pictures.plot_curves(curves, "epoch", "mIoU", "validation mIoU", level=(0.6, "baseline"))
+    ax = fig.axes[0]
+    assert ax.lines[0].get_xydata().tolist() == [[1, 0.1], [2, 0.5], [3, 0.7]]
+    assert ax.lines[1].get_xydata().tolist() == [[1, 0.2], [2, 0.4], [3, 0.71]]
+    assert ax.lines[2].get_xydata().tolist() == [[1, 0.3], [3, 0.705]]
+    assert [ax.get_xlabel(), ax.get_ylabel(), ax.get_title(loc="left")] == ["epoch", "mIoU", "validation mIoU"]
+    fig.draw_without_rendering()
+    names = {text.get_text(): text for text in ax.texts}
+    assert set(names) == {"first", "second", "third", "baseline"}
+    for line, name in zip(ax.lines, curves, strict=False):
+        assert names[name].get_color() == line.get_color()
+    boxes = [names[name].get_window_extent() for name in ("first", "third", "second")]  # upwards
+    assert all(a.y1 <= b.y0 + 1 for a, b in zip(boxes, boxes[1:], strict=False))
+    assert all(box.x0 >= ax.bbox.x1 for box in boxes)
+    dashed = [line for line in ax.lines if list(line.get_ydata()) == [0.6, 0.6]]
+    assert len(dashed) == 1 and dashed[0].get_linestyle() == "--"
+
+
+def test_logarithmic_curves_say_so():
+    ax = pictures.plot_curves({"a": [1, 10]}, "step", "loss", log=True).axes[0]
+    assert (ax.get_yscale(), ax.get_ylabel(), ax.get_xlabel()) == ("log", "loss, logarithmic", "step")
+    ax = pictures.plot_curves({"a": ([1, 10, 100], [0, 1, 2])}, "images", "mIoU", log="x").axes[0]
+    assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlabel()) == ("log", "linear", "images, logarithmic")
+
+
+def test_many_curves_have_names_on_the_page_and_differ():
+    fig = pictures.plot_curves({f"curve {i}": [i, 1 + i / 1000] for i in range(12)}, "x", "y")
+    ax = fig.axes[0]
+    page = decoded(fig)
+    assert page.shape[1] / fig.dpi <= 10
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert len(boxes) == 12 and not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert len({(line.get_color(), str(line._dash_pattern)) for line in ax.lines[:12]}) == 12
+
+
+@pytest.mark.parametrize(
+    ("curves", "log", "words"),
+    [
+        ({}, False, "no curve"),
+        ({"a": [float("nan")]}, False, "'a' has no finite number"),
+        ({"a": ([1, 2], [1, 2, 3])}, False, r"x of shape \(2,\) and values of shape \(3,\)"),
+        ({"a": [0, 1]}, True, "'a' has y = 0: a logarithmic"),
+        ({"a": [1]}, "z", "log is 'z'"),
+    ],
+)
+def test_curves_that_cannot_be_drawn_are_named(curves, log, words):
+    with pytest.raises(ValueError, match=words):
+        pictures.plot_curves(curves, "x", "y", log=log)
+
+
+SCORES = {"plain": [0.5, 0.52, 0.54], "better": [0.6, 0.62], "noise": [0.53, 0.58], "worse": [0.4, 0.45], "one": [0.7]}
+
+
+def test_scores_are_coloured_by_whether_ranges_overlap():
+    fig = pictures.plot_scores(SCORES, "mIoU on val", xlabel="mIoU")
+    ax = fig.axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(SCORES)
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first row at the top
+    expected = [pictures.INK, pictures.BLUE, pictures.MUTED, pictures.ORANGE, pictures.BLUE]
+    assert [text.get_color() for text in ax.texts] == expected
+    assert [text.get_text() for text in ax.texts][:2] == ["0.520 (0.500 to 0.540)", "0.610 (0.600 to 0.620)"]
+    assert ax.texts[4].get_text() == "0.700 (one seed)"
+    for y, (values, colour) in enumerate(zip(SCORES.values(), expected, strict=True)):
+        lines = [line for line in ax.lines if line.get_color() == colour and y in np.rint(line.get_ydata())]
+        lines = [line for line in lines if abs(np.mean(line.get_ydata()) - y) < 0.01]
+        drawn = [list(line.get_xdata()) for line in lines]
+        mean = np.mean(values)
+        assert drawn == ([[min(values), max(values)], [mean, mean], values] if len(values) > 1 else [values])
+    assert (ax.get_xlabel(), ax.get_title(loc="left")) == ("mIoU", "mIoU on val")
+    assert ax.get_xlim()[0] < 0.4 and ax.get_xlim()[1] > 0.7 and len(ax.patches) == 1  # a band, no bars
+    assert ax.patches[0].get_x() == 0.5 and ax.patches[0].get_width() == pytest.approx(0.04)
+    assert decoded(fig).shape[1] / fig.dpi <= 10.01
+
+
+def test_scores_beside_another_reference():
+    ax = pictures.plot_scores(SCORES, "mIoU", reference="better").axes[0]
+    orange, ink, blue = pictures.ORANGE, pictures.INK, pictures.BLUE
+    assert [text.get_color() for text in ax.texts] == [orange, ink, orange, orange, blue]
+    ax = pictures.plot_scores({"a": [0.5], "b": [0.6]}, "mIoU").axes[0]
+    assert [text.get_color() for text in ax.texts] == [ink, pictures.MUTED]  # nothing known about the noise
+    ax = pictures.plot_scores({"a": [0.5, 0.6], "b": [0.6, 0.7]}, "mIoU").axes[0]
+    assert ax.texts[1].get_color() == pictures.MUTED  # they touch
+
+
+@pytest.mark.parametrize(
+    ("scores", "reference", "words"),
+    [
+        ({}, None, "no scores"),
+        ({"a": []}, None, "'a' must be finite numbers"),
+        ({"a": [0.5, float("nan")]}, None, "'a' must be finite numbers"),
+        ({"a": [0.5]}, "b", "'b' is not a row; the rows are a"),
+    ],
+)
+def test_scores_that_cannot_be_shown_are_named(scores, reference, words):
+    with pytest.raises(ValueError, match=words):
+        pictures.plot_scores(scores, "mIoU", reference)
 
 
 def test_legend_fits_axes_and_figure():
@@ -318,7 +503,7 @@ def test_legend_fits_axes_and_figure():
     assert [text.get_text() for text in pictures.legend(fig, CLASSES, PALETTE).get_texts()] == CLASSES
 
 
-def test_notebooks_get_one_small_picture_with_true_colours(monkeypatch):
+def test_notebooks_get_one_small_picture_at_its_size_in_inches(monkeypatch):
     import IPython.display
 
     outputs = []
@@ -329,11 +514,143 @@ def test_notebooks_get_one_small_picture_with_true_colours(monkeypatch):
     picture = Image.open(io.BytesIO(outputs[0].data))
     full = io.BytesIO()
     fig.savefig(full, format="png", bbox_inches="tight", pad_inches=0.1)
-    assert picture.mode == "P" and len(outputs[0].data) < full.tell() / 2
-    original, reduced = np.array(Image.open(full).convert("RGB")).astype(int), np.array(picture.convert("RGB"))
-    for colour in PALETTE[:3]:
-        area = (original == colour).all(-1)
-        assert area.sum() > 100 and np.abs(reduced[area] - colour.astype(int)).max() <= 4
+    assert picture.mode == "P" and len(outputs[0].data) < 0.6 * full.tell()
+    assert outputs[0].width == round(picture.width / fig.dpi * 96) <= 960
+    assert picture.info["dpi"] == pytest.approx((fig.dpi, fig.dpi), abs=0.1)
+
+
+class Streets:
+    """Pictures of coloured tiles; masks of class 1 with a line of class 2, one pixel wide, from top to bottom."""
+
+    classes, palette, ignore_index = CLASSES, PALETTE, 255
+
+    def __init__(self, height=180, width=240, count=4):
+        self.shape, self.count = (height, width), count
+
+    def __len__(self):
+        return self.count
+
+    def read(self, i):
+        mask = np.ones(self.shape, dtype=np.uint8)
+        mask[:20, :30] = 255
+        mask[:, 100 + i] = 2
+        tiles = np.random.default_rng(i).integers(0, 256, (-(-self.shape[0] // 10), -(-self.shape[1] // 10), 3))
+        image = tiles.repeat(10, axis=0).repeat(10, axis=1)[: self.shape[0], : self.shape[1]]
+        return image.astype(np.uint8), mask
+
+
+def decoded(fig):
+    return np.array(Image.open(io.BytesIO(fig.png())).convert("RGB"))
+
+
+def found_in(page, picture):
+    """Row, column and k of the place where a page shows a picture, each of its pixels as k x k; None where it does not."""
+    first = (page == picture[0, 0]).all(-1)
+    corners = first & ~np.roll(first, 1, axis=0) & ~np.roll(first, 1, axis=1)
+    for top, left in np.argwhere(corners):
+        for k in range(1, 9):
+            height, width = k * picture.shape[0], k * picture.shape[1]
+            area = page[top : top + height, left : left + width]
+            if area.shape[:2] == (height, width) and (area[::k, ::k] == picture).all():
+                if (area == picture.repeat(k, axis=0).repeat(k, axis=1)).all():
+                    return top, left, k
+    return None
+
+
+@pytest.mark.parametrize(
+    ("shape", "columns"),
+    [((180, 240), columns) for columns in (1, 2, 3, 4, 5, 6)]
+    + [((360, 480), columns) for columns in (1, 2, 3, 4)]
+    + [((300, 200), 3), ((60, 470), 2), ((66, 130), 3)],
+)
+def test_every_pixel_of_a_mask_is_a_whole_square_of_the_png(shape, columns):
+    masks = [Streets(*shape).read(i)[1] for i in range(columns)]
+    fig = pictures.show_maps({f"mask {i}": mask for i, mask in enumerate(masks)}, Streets(), columns=columns)
+    assert fig.dpi >= 180
+    page = decoded(fig)
+    places = [found_in(page, pictures.colorize(mask, PALETTE)) for mask in masks]
+    assert all(places) and len({(top, k) for top, _, k in places}) == 1
+    for (top, left, k), mask, ax in zip(places, masks, fig.axes, strict=False):
+        cell = page[top : top + k * shape[0], left : left + k * shape[1]]
+        pole = (cell == PALETTE[2]).all(-1)
+        assert (pole.sum(1) == k).all()  # k wide, over its full length
+        assert set(map(tuple, cell.reshape(-1, 3))) == set(map(tuple, [PALETTE[1], PALETTE[2], pictures.VOID_COLOUR]))
+        assert ax.bbox.width == pytest.approx(k * mask.shape[1], abs=0.01)
+    assert page.shape[1] / fig.dpi <= 10.01
+
+
+@pytest.mark.parametrize("shape", [(180, 240), (360, 480)])
+@pytest.mark.parametrize("show", ["samples", "predictions"])
+def test_thin_lines_stay_in_figures_with_photographs(shape, show):
+    data = Streets(*shape)
+    image, mask = data.read(0)
+    if show == "samples":
+        fig = pictures.show_samples(data, [0, 1])
+    else:
+        fig = pictures.show_predictions([image], [mask], [mask], data)
+    page = decoded(fig)
+    assert len(np.unique(page.reshape(-1, 3), axis=0)) <= 256
+    assert found_in(page, pictures.colorize(mask, PALETTE))
+    for colour in (PALETTE[1], PALETTE[2], pictures.VOID_COLOUR):
+        assert (page == colour).all(-1).any()
+
+
+@pytest.mark.parametrize("make", ["batch", "sheet"])
+def test_photographs_have_an_integer_scale_too(make):
+    data = Streets()
+    if make == "batch":
+        images, masks = zip(*[data.read(i) for i in range(3)], strict=True)
+        images = torch.tensor(np.stack(images)).permute(0, 3, 1, 2) / 255
+        fig = pictures.show_batch(images, torch.tensor(np.stack(masks)).long(), data)
+    else:
+        fig = pictures.contact_sheet(data, range(4))
+    for ax in fig.axes:
+        for image in ax.images:
+            height, width = image.get_array().shape[:2]
+            k = round(ax.bbox.width / width)
+            assert k >= 1 and ax.bbox.bounds == pytest.approx(np.rint(ax.bbox.bounds), abs=0.01)
+            assert (ax.bbox.width, ax.bbox.height) == pytest.approx((k * width, k * height), abs=0.01)
+            assert image.get_interpolation() == "nearest"
+
+
+def test_pictures_of_two_sizes_have_their_own_scales():
+    small, large = Streets().read(0)[1], Streets(360, 480).read(0)[1]
+    page = decoded(pictures.show_maps({"small": small, "large": large}, Streets()))
+    scales = [found_in(page, pictures.colorize(mask, PALETTE))[2] for mask in (small, large)]
+    assert scales == [2, 1]
+
+
+def test_a_large_photograph_is_resized_to_its_column():
+    fig = pictures.show_samples(Streets(1500, 2000), [0])
+    assert [ax.images[0].get_interpolation() for ax in fig.axes] == ["antialiased", "nearest", "antialiased"]
+    assert fig.dpi == 180 and fig.axes[0].bbox.width / fig.dpi <= 2.9
+    assert fig.axes[0].bbox.height / fig.axes[0].bbox.width == pytest.approx(0.75, abs=0.01)
+
+
+def test_figures_of_pyplot_may_be_pictures_with_at_least_180_dpi():
+    fig, axes = plt.subplots(1, 2, figsize=(4, 2), dpi=90, FigureClass=pictures.Picture, layout="constrained")
+    axes[0].imshow(pictures.colorize(Samples().read(0)[1], PALETTE))
+    page = decoded(fig)
+    assert fig.dpi == 180 and page.shape[1] == pytest.approx(4 * 180, abs=100)
+    assert (page == PALETTE[1]).all(-1).sum() > 1000
+    plt.close(fig)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_long_names_of_many_classes_fit_the_page(count):
+    class Many(Streets):
+        classes = [f"a class with a long name {i}" for i in range(32)]
+        palette = pictures.colour_blind_palette(32)
+
+        def read(self, i):
+            return super().read(i)[0], np.arange(180 * 240, dtype=np.int64).reshape(180, 240) % 32
+
+    fig = pictures.show_samples(Many(), range(count))
+    page = decoded(fig)
+    fig.draw_without_rendering()
+    names = fig.legends[0].get_window_extent()
+    assert len(fig.legends[0].get_texts()) == 32 and page.shape[1] / fig.dpi <= 10.01
+    assert names.y1 <= min(ax.bbox.y0 for ax in fig.axes) and names.y0 >= 0 and names.x1 <= fig.bbox.x1
 
 
 # Simulation of full protanopia and deuteranopia in linear RGB: Machado et al. 2009, table of severity 1.0.
