@@ -613,6 +613,23 @@ def test_photographs_have_an_integer_scale_too(make):
             assert image.get_interpolation() == "nearest"
 
 
+@pytest.mark.parametrize(("columns", "k"), [(3, 2), (4, 2), (6, 1)])
+def test_columns_keep_their_width_by_more_dpi(columns, k):
+    mask = Streets().read(0)[1]
+    fig = pictures.show_maps({str(i): mask for i in range(columns)}, Streets(), columns=columns)
+    width = fig.axes[0].bbox.width
+    assert width == pytest.approx(k * 240, abs=0.01)
+    assert width / fig.dpi >= 0.8 * min(2.9, 8.4 / columns)
+
+
+def test_two_masks_colours_that_are_next_to_each_other_stay_apart():
+    class Similar(Streets):
+        palette = np.array([[9, 9, 9], [128, 64, 128], [129, 65, 128], [0, 0, 200]], dtype=np.uint8)
+
+    mask = Similar().read(0)[1]
+    assert found_in(decoded(pictures.show_samples(Similar(), [0])), pictures.colorize(mask, Similar.palette))
+
+
 def test_pictures_of_two_sizes_have_their_own_scales():
     small, large = Streets().read(0)[1], Streets(360, 480).read(0)[1]
     page = decoded(pictures.show_maps({"small": small, "large": large}, Streets()))
