@@ -99,6 +99,14 @@ def test_what_is_done_is_not_done_again_unless_its_settings_are_others(tiny):
     assert len(tiny.trained) == 10 and list((tiny.results.parent.parent / "compare").rglob("*.part")) == []
 
 
+def test_a_row_may_have_fewer_seeds(tiny):
+    tiny.ROWS["fast"] = {"rate": 1.0, "seeds": [1]}
+    for _ in range(2):
+        compare.main("tiny")
+        assert [(settings["rate"], seed) for settings, seed in tiny.trained] == [(0.01, 0), (0.01, 1), (1.0, 1)]
+    assert "| fast | 1 |" in compare.table(tiny, tiny.results)
+
+
 def test_one_at_a_time(tiny, tmp_path):
     (tmp_path / "runs").mkdir()
     with FileLock(tmp_path / "runs/.lock"), pytest.raises(SystemExit, match="Another comparison is running"):

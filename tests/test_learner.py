@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from segmentation_helpers.learner import BFloat16, MatrixMetric, fit_learner
+from segmentation_helpers.learner import BFloat16, KeepRun, MatrixMetric, fit_learner
 from segmentation_helpers.training import TrainingError, evaluate
 
 
@@ -231,9 +231,11 @@ def test_a_setting_with_one_of_our_names_hides_nothing(tmp_path, capsys, name):
 def test_bars_and_logs_make_no_other_run(tmp_path, capsys):
     learn = learner(path=tmp_path)
     fit_learner(learn, 2, 0.01, run_dir=tmp_path)
+    fit_learner(learn, 2, 0.01, run_dir=tmp_path, cbs=[fastai.CSVLogger(), fastai.ShowGraphCallback()])
     with learn.no_bar(), learn.no_logging():
-        fit_learner(learn, 2, 0.01, run_dir=tmp_path, cbs=[fastai.CSVLogger(), fastai.ShowGraphCallback()])
-    assert "nothing to train" in capsys.readouterr().out
+        fit_learner(learn, 2, 0.01, run_dir=tmp_path)
+    assert capsys.readouterr().out.count("nothing to train") == 2
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 3, "CSVLogger began the file anew"
 
 
 def test_the_cell_run_again_knows_the_loss_that_it_began_with(tmp_path, capsys):
@@ -251,34 +253,162 @@ def test_the_cell_run_again_knows_the_loss_that_it_began_with(tmp_path, capsys):
     assert "nothing to train" in capsys.readouterr().out and learn.loss_func.calls > 8
 
 
-def test_methods_that_train_twice_are_refused(tmp_path):
-    with pytest.raises(ValueError, match='method="fine_tune" trains twice.*learn.freeze.*learn.unfreeze'):
-        fit_learner(learner(), 3, 0.01, run_dir=tmp_path / "run", method="fine_tune")
-    assert not (tmp_path / "run").exists()
-    learn = learner()
-    learn.twice = lambda *args, **options: [learn.fit(*args, **options) for _ in range(2)]
-    with pytest.raises(ValueError, match="This method trains more than once"):
-        trained(tmp_path, learn, method="twice")
+# fine_tune: a run of two phases ----------------------------------------------------------------------------------------
 
 
-def test_two_calls_do_what_fine_tune_does(tmp_path):
-    """The remedy that the message names: as many steps, at the same rates."""
-    rates = []
+class Cut(fastai.Callback):
+    """Fails in the middle of an epoch: `at` counts the epochs of a call, those of the frozen phase first."""
 
-    class Notes(fastai.Callback):
-        def before_step(self):
-            rates.append((self.opt.frozen_idx, *(round(h["lr"], 8) for h in self.opt.hypers)))
+    order = 99
 
-    learn, rate = split(), 0.01
+    def __init__(self, at=None):
+        self.at, self.seen = at, 0
+
+    def before_train(self):
+        self.seen += 1
+
+    def after_batch(self):
+        if self.at is not None and self.training and self.seen == self.at and self.iter == 1:
+            raise RuntimeError("power cut")
+
+
+def tuned(folder, learn=None, cut=None, epochs=3, **options):
+    """`fine_tune` with two frozen epochs: history without seconds, weights, and the callback."""
+    learn, keep = learn or split(), KeepRun(folder, **options)
     with learn.no_bar(), learn.no_logging():
-        learn.fine_tune(3, rate, cbs=[Notes()])
-    theirs, learn = rates.copy(), split()
-    rates.clear()
-    learn.freeze()
-    trained(tmp_path / "frozen", learn, 1, slice(rate), pct_start=0.99, cbs=[Notes()])
-    learn.unfreeze()
-    trained(tmp_path / "whole", learn, 3, slice(rate / 200, rate / 2), pct_start=0.3, div=5.0, cbs=[Notes()])
-    assert rates == theirs and len(theirs) == 16
+        learn.fine_tune(epochs, 0.01, freeze_epochs=2, cbs=[keep, *([cut] if cut else [])])
+    history = [{k: v for k, v in row.items() if k != "seconds"} for row in keep.history]
+    return history, learn.model.state_dict(), keep
+
+
+def same(first, second):
+    return all(torch.equal(second[name], value) for name, value in first.items())
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 5], ids=["at once", "in phase one", "between the phases", "in phase two"])
+def test_fine_tune_goes_on_in_the_phase_in_which_it_was_stopped(tmp_path, capsys, at):
+    history, weights, _ = tuned(tmp_path / "whole", cut=Cut())
+    with pytest.raises(RuntimeError, match="power cut"):
+        tuned(tmp_path / "cut", cut=Cut(at))
+    capsys.readouterr()
+    resumed, resumed_weights, _ = tuned(tmp_path / "cut", cut=Cut())
+    assert f"Going on after epoch {at - 1}" in capsys.readouterr().out
+    assert resumed == history and same(weights, resumed_weights)
+    files = [tmp_path / folder / "model.safetensors" for folder in ("whole", "cut")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert not list((tmp_path / "cut").glob("previous-*"))
+
+
+def test_a_kill_after_the_last_frozen_epoch_leaves_phase_one_finished(tmp_path, capsys):
+    """Between the phases to the letter: phase one has ended, and phase two has not begun."""
+    history, weights, _ = tuned(tmp_path / "whole")
+    learn = split()
+    learn.unfreeze = lambda: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        tuned(tmp_path / "cut", learn)
+    assert torch.load(tmp_path / "cut/checkpoint.pt", weights_only=True)["finished"]
+    resumed, resumed_weights, _ = tuned(tmp_path / "cut")
+    assert "Going on after epoch 2" in capsys.readouterr().out
+    assert resumed == history and same(weights, resumed_weights)
+
+
+def test_fine_tune_numbers_its_epochs_through_and_is_loaded_when_it_has_ended(tmp_path, capsys):
+    history, weights, _ = tuned(tmp_path)
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5]
+    assert [row["step"] for row in history] == [4, 8, 12, 16, 20]
+    assert (tmp_path / "history.csv").read_text().splitlines()[-1].startswith("5,20,")
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    again, loaded, keep = tuned(tmp_path)
+    assert again == history and same(weights, loaded) and keep.learn is None
+    assert capsys.readouterr().out.count("nothing to train") == 1
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_the_cell_run_again_goes_on_in_phase_two(tmp_path, capsys):
+    _, weights, _ = tuned(tmp_path / "whole", cut=Cut())
+    learn, cut = split(), Cut(4)
+    with pytest.raises(RuntimeError, match="power cut"):
+        tuned(tmp_path / "cut", learn, cut)
+    saved = torch.load(tmp_path / "cut/checkpoint.pt", weights_only=True)
+    assert same(saved["model"], learn.model.state_dict()) and len(saved["history"]) == 3
+    for _ in range(2):  # to go on, and once more when it has ended
+        _, resumed, _ = tuned(tmp_path / "cut", learn, Cut())
+    assert same(weights, resumed)
+    printed = capsys.readouterr().out
+    assert "Going on after epoch 3" in printed and "nothing to train" in printed and "anew" not in printed
+
+
+def test_another_second_phase_begins_at_the_end_of_the_first(tmp_path, capsys):
+    tuned(tmp_path / "run")
+    history, weights, _ = tuned(tmp_path / "run", epochs=4)
+    printed = capsys.readouterr().out
+    assert "epochs was 3, is 4" in printed and "Going on after epoch 2" in printed
+    assert (tmp_path / "run/previous-1/model.safetensors").is_file()
+    alone, other, _ = tuned(tmp_path / "alone", epochs=4)
+    assert history == alone and same(weights, other)
+
+
+@pytest.mark.parametrize("options", [{"seed": 1}, {"settings": {"crop": 3}}])
+def test_another_seed_or_setting_is_another_run(tmp_path, capsys, options):
+    tuned(tmp_path)
+    tuned(tmp_path, **options)
+    assert f"{next(iter(options)) if 'seed' in options else 'crop'} was" in capsys.readouterr().out
+    assert (tmp_path / "previous-1/checkpoint.pt").is_file()
+
+
+def test_fastais_own_methods_are_told_apart(tmp_path, capsys):
+    for fit, words in (
+        (lambda learn, keep: learn.fit_one_cycle(2, 0.01, cbs=keep), ""),
+        (lambda learn, keep: learn.fit_one_cycle(2, 0.02, cbs=keep), "schedule was"),
+        (lambda learn, keep: learn.fit_flat_cos(2, 0.02, cbs=keep), "schedule was"),
+        (lambda learn, keep: learn.fit(2, 0.02, cbs=keep), "schedule was"),
+        (lambda learn, keep: learn.fit(2, 0.02, wd=0.5, cbs=keep), "constant was"),
+    ):
+        learn = learner()
+        with learn.no_bar(), learn.no_logging():
+            fit(learn, KeepRun(tmp_path))
+        assert words in capsys.readouterr().out
+    assert len(list(tmp_path.glob("previous-*"))) == 4
+
+
+def test_a_keeper_belongs_to_one_call(tmp_path):
+    with pytest.raises(ValueError, match="belongs to one call"):
+        learner(cbs=KeepRun(tmp_path))
+
+
+def test_a_folder_is_held_while_a_fit_trains_in_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("segmentation_helpers.training.lock.PATIENCE", 0.1)
+
+    class Second(fastai.Callback):
+        def after_epoch(self):
+            with pytest.raises(TrainingError, match="Another fit is training"):
+                trained(tmp_path, learner())
+
+    trained(tmp_path, learner(), epochs=1, cbs=[Second()])
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_fit_learner_takes_fine_tune(tmp_path):
+    learn = split()
+    history = trained(tmp_path / "ours", learn, 3, method="fine_tune", freeze_epochs=2)
+    rows, weights, _ = tuned(tmp_path / "theirs")
+    assert [{k: v for k, v in row.items() if k != "seconds"} for row in history] == rows
+    assert same(weights, learn.model.state_dict())
+
+
+def test_a_unet_of_fastais_is_the_same_run_before_and_after_it_was_trained(tmp_path, capsys):
+    """DynamicUnet is built with half of its layers in eval mode."""
+    body = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.Conv2d(4, 8, 3, stride=2, padding=1))
+    learn = learner()
+    learn.model = fastai.DynamicUnet(body, 3, (16, 16))
+    learn.create_opt()
+    for _ in range(2):
+        trained(tmp_path, learn)
+    printed = capsys.readouterr().out
+    assert "nothing to train" in printed and "anew" not in printed
+
+
+# Errors ----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint_kept(tmp_path):

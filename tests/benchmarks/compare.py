@@ -8,9 +8,9 @@ A list is a module in tests/benchmarks/lists with
     DATASET "camvid"
     train(settings, seed, folder) -> (model, history), by `fit(run_dir=folder)`, so that it goes on where it was stopped
 
-and, if it wants to, `score(model, split) -> ConfusionMatrix`. Each run is a process of its own and leaves
-results/compare/<list>/<row>-seed<n>.json; what is there already with the same settings is not trained again. Checkpoints lie
-outside the checkout, in the user's cache folder or in SEGMENTATION_RUNS.
+and, if it wants to, `score(model, split) -> ConfusionMatrix`. A row of fewer seeds names them: its setting "seeds". Each run is
+a process of its own and leaves results/compare/<list>/<row>-seed<n>.json; what is there already with the same settings is not
+trained again. Checkpoints lie outside the checkout, in the user's cache folder or in SEGMENTATION_RUNS.
 """
 
 import importlib
@@ -143,8 +143,8 @@ def main(name="", *arguments):
     try:
         with FileLock(runs / ".lock", timeout=0):
             for seed in listed.SEEDS:
-                for row in listed.ROWS:
-                    if not finished(listed, row, seed, results):
+                for row, settings in listed.ROWS.items():
+                    if seed in settings.get("seeds", listed.SEEDS) and not finished(listed, row, seed, results):
                         print(f"{name}: {row}, seed {seed}", flush=True)
                         command = [sys.executable, "-m", "tests.benchmarks.compare", name, row, str(seed)]
                         if subprocess.run(command, cwd=ROOT).returncode:

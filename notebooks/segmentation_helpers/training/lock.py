@@ -21,16 +21,22 @@ def alone_in_its_folder(fit):
 
     @functools.wraps(fit)
     def locked(*args, run_dir=None, **options):
-        if run_dir is None or os.environ.get("RANK", "0") != "0":
-            return fit(*args, run_dir=run_dir, **options)
-        with _held(Path(run_dir)):
+        with held(run_dir):
             return fit(*args, run_dir=run_dir, **options)
 
     return locked
 
 
 @contextlib.contextmanager
-def _held(folder):
+def held(folder):
+    """Hold the lock of a run's folder, which is made where it is missing and removed again where it stays empty.
+
+    Raises TrainingError where another process holds it. Without a folder (None) there is nothing to hold.
+    """
+    if folder is None or os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    folder = Path(folder)
     new, lock = not folder.is_dir(), None
     try:
         folder.mkdir(parents=True, exist_ok=True)
