@@ -99,6 +99,19 @@ def test_the_cell_run_again_after_the_end_loads_and_after_a_change_says_what_it_
     assert "begins with the weights which that run left in the model" in capsys.readouterr().out
 
 
+def test_the_rate_in_the_history_is_that_of_the_epochs_last_step(tmp_path):
+    """One-cycle's value after its last step is one that no step took."""
+    model, rates = small_model(), []
+    optimizer = sgd(model)
+    optimizer.register_step_pre_hook(lambda *_: rates.append(optimizer.param_groups[-1]["lr"]))
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.05, total_steps=18)
+    loader = DataLoader(Squares(), batch_size=4, shuffle=True)
+    history = fit(
+        model, loader, loss=cross_entropy, epochs=3, optimizer=optimizer, scheduler=scheduler, precision="fp32"
+    )
+    assert [row["learning_rate"] for row in history] == [rates[5], rates[11], rates[17]] and rates[17] == min(rates)
+
+
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_after_each_epoch_the_weights_that_are_evaluated_are_shown(tmp_path, ema):
     run(tmp_path / "without", ema=ema)

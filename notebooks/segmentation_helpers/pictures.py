@@ -345,8 +345,8 @@ def plot_history(history):
             title, keys = _scaled(*keys["learning_rate"])
         for values, colour in keys.values():
             known = np.isfinite(values)
-            marker = "o" if known.sum() < 3 else None
-            ax.plot(np.array(epochs)[known], values[known], color=colour, linewidth=1.8, marker=marker, markersize=5)
+            marker = "o" if known.sum() < 3 or not known.all() else None  # a dot where something was measured
+            ax.plot(np.array(epochs)[known], values[known], color=colour, linewidth=1.8, marker=marker, markersize=4)
         if title == "validation scores":
             _label_scores(ax, epochs, keys)
         elif title == "training loss":
@@ -841,7 +841,7 @@ def _label_scores(ax, epochs, keys):
 def _scaled(rates, colour):
     """Title and curve of learning rates, with their power of ten in the title."""
     power = int(np.floor(np.log10(max(np.nanmax(rates), 1e-12))))
-    return f"learning rate / $10^{{{power}}}$", {"learning_rate": (rates / 10.0**power, colour)}
+    return f"learning rate × $10^{{{-power}}}$", {"learning_rate": (rates / 10.0**power, colour)}
 
 
 def _points(name, values, scales):

@@ -27,6 +27,7 @@ class Trainer(Checkpoints):
                  precision):  # fmt: skip
         self.accelerator, self.model, self.loader, self.batches = accelerator, model, loader, loader.batch_sampler
         self.loss, self.optimizer, self.scheduler = loss, optimizer, scheduler
+        self.rate = float(optimizer.param_groups[-1]["lr"])  # of the last step
         self.run_dir, self.settings, self.initial, self.precision = run_dir, described, initial, precision
         self.frozen = [layer for layer in model.modules() if not layer.training] if model.training else []
         self.constant = not_finite(model)  # masks of attention, and what is nobody's fault but the caller's
@@ -122,6 +123,7 @@ class Trainer(Checkpoints):
             self.skip()
             return
         state["skipped"] = 0
+        self.rate = float(self.optimizer.param_groups[-1]["lr"])
         if self.scheduler is not None and not isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step()
         if self.average is not None:
@@ -170,7 +172,7 @@ class Trainer(Checkpoints):
             )
 
     def end_of_epoch(self):
-        """Mean loss, learning rate and seconds of the epoch, counted anew from here on."""
+        """Mean loss, last learning rate and seconds of the epoch, counted anew from here on."""
         state = self.state
         mean = (
             state["loss_sum"] / state["counted"] if state["counted"] else float("nan")
@@ -179,7 +181,7 @@ class Trainer(Checkpoints):
         row = {
             "epoch": len(state["history"]) + 1, "step": state["step"],
             "loss": self.accelerator.reduce(mean, reduction="mean").item(),
-            "learning_rate": float(self.optimizer.param_groups[-1]["lr"]), "seconds": round(state["seconds"], 4),
+            "learning_rate": self.rate, "seconds": round(state["seconds"], 4),
         }  # fmt: skip
         share_buffers(self.accelerator, self.model, self.scored)
         state |= {"row": row, "begun": None, "loss_sum": 0.0, "counted": 0, "seconds": 0.0}

@@ -20,7 +20,7 @@ SPLITS = {split: lambda split=split: load_dataset("streets", split) for split in
 
 CLASSIC = {"norm": False, "half": False, "width": 16, "residual": False, "deeper": False, "dilated": False,
            "bilinear": False, "slim": False, "skips": True}  # fmt: skip
-RECIPE = {"weights": False, "jaccard": 0.0, "zoom": None, "ema": None}
+RECIPE = {"weights": False, "jaccard": 0.0, "take_back": 0.0, "zoom": None, "ema": None}
 STEPS = {
     "U-Net of the paper": {},
     "+ batch normalisation": {"norm": True},
@@ -43,6 +43,7 @@ IMPROVED = LADDER["+ Jaccard loss"]
 BRANCHES = {
     "without skip connections (batch normalisation)": LADDER["+ batch normalisation"] | {"skips": False},
     "random weights (pretrained encoder)": IMPROVED | {"pretrained": False},
+    "weights half taken back (Jaccard loss)": IMPROVED | {"take_back": 0.5},
     "zoom and colour (Jaccard loss)": IMPROVED | {"zoom": 0.25},
     "average of the weights (Jaccard loss)": IMPROVED | {"ema": 0.98},
     "constant rate (Jaccard loss)": IMPROVED | {"annealed": False},
