@@ -71,11 +71,19 @@ def normalised(image):
 # forward_padded
 
 
+def continued(side, length):
+    """Which row (or column) of a picture each one of the padded picture shows: reflected, or the last one if it is too small."""
+    there = torch.arange(length)
+    if length - side < side:
+        return torch.where(there < side, there, 2 * (side - 1) - there)
+    return there.clamp(max=side - 1)
+
+
 @pytest.mark.parametrize("height, width", SIZES)
 def test_pads_resizes_and_crops(height, width):
     model, image = seeded(Coarse()), torch.randn(2, 3, height, width)
     padded_h, padded_w = -(-height // 32) * 32, -(-width // 32) * 32
-    rows, columns = torch.arange(padded_h).clamp(max=height - 1), torch.arange(padded_w).clamp(max=width - 1)
+    rows, columns = continued(height, padded_h), continued(width, padded_w)
     padded = image[:, :, rows][..., columns]
     expected = nn.functional.interpolate(model(padded), (padded_h, padded_w), mode="bilinear", align_corners=False)
     logits = forward_padded(model, image)

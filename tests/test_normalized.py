@@ -161,7 +161,7 @@ def test_other_numbers_of_bands(bands):
     mean, std = np.linspace(0.2, 0.6, bands), np.linspace(0.1, 0.3, bands)
     plain, image = Normalized(Network(bands=bands), mean, std, divisor=4).eval(), photo(bands=bands)
     scaled = torch.from_numpy(((image / 255 - mean) / std).astype(np.float32)).permute(2, 0, 1)[None]
-    padded = F.pad((scaled), (0, 2, 0, 2), mode="replicate")
+    padded = F.pad(scaled, (0, 2, 0, 2), mode="reflect")
     with torch.inference_mode():
         expected = plain.network(padded)[0, :, :42, :50]
     torch.testing.assert_close(predict(plain, image, return_logits=True), expected)

@@ -24,15 +24,15 @@ __all__ = ["Normalized", "class_ids", "forward_padded", "forward_views", "input_
 def forward_padded(model, image, divisor=None):
     """Logits of an image at exactly its size.
 
-    image (B, bands, H, W) float in 0..1 -> logits (B, C, H, W) float32. Right and bottom are padded with copies of the last
-    pixel to multiples of `divisor` (default: what the network's Normalized says, else 32); coarser logits are resized
-    bilinearly to the padded size, then cropped. Takes "out" of the dictionary that torchvision's models return. Raises
-    TypeError if the model returns something else than logits, and ValueError where these are NaN or infinite.
+    image (B, bands, H, W) float in 0..1 -> logits (B, C, H, W) float32. Right and bottom are padded by reflection to multiples
+    of `divisor` (default: what the network's Normalized says, else 32): unlike stripes of the last pixel, a reflection looks
+    like the rest of the picture. Coarser logits are resized bilinearly to the padded size, then cropped. Takes "out" of the
+    dictionary that torchvision's models return. Raises TypeError if the model returns something else than logits, and
+    ValueError where these are NaN or infinite.
     """
     height, width = image.shape[-2:]
     divisor = divisor or input_spec(model).divisor
-    padding = (0, -width % divisor, 0, -height % divisor)  # left, right, top, bottom
-    padded = F.pad(image, padding, mode="replicate") if any(padding) else image
+    padded = _padded(image, right=-width % divisor, bottom=-height % divisor)
     logits = _logits(model(padded), padded).float()
     if not math.isfinite(logits.amax().item()):  # NaN wherever there is one
         raise ValueError(
@@ -42,6 +42,14 @@ def forward_padded(model, image, divisor=None):
     if logits.shape[-2:] != padded.shape[-2:]:
         logits = F.interpolate(logits, size=padded.shape[-2:], mode="bilinear", align_corners=False)
     return logits[..., :height, :width]
+
+
+def _padded(image, right, bottom):
+    """The image, continued by its reflection at the right and at the bottom; copies of the last pixel, where it is too small."""
+    for amount, side, padding in ((right, 3, (0, right, 0, 0)), (bottom, 2, (0, 0, 0, bottom))):
+        if amount:
+            image = F.pad(image, padding, mode="reflect" if amount < image.shape[side] else "replicate")
+    return image
 
 
 def forward_views(model, image, divisor=None, *, flip=False, scales=(1.0,)):
