@@ -41,7 +41,9 @@ for name, change in STEPS.items():
     LADDER[name] = so_far
 IMPROVED = LADDER["+ Jaccard loss"]
 BRANCHES = {
-    "without skip connections (batch normalisation)": LADDER["+ batch normalisation"] | {"skips": False},
+    "class weights (batch normalisation)": LADDER["+ batch normalisation"] | {"weights": True},
+    "class weights, no skip connections (batch normalisation)": LADDER["+ batch normalisation"]
+    | {"weights": True, "skips": False},
     "random weights (pretrained encoder)": IMPROVED | {"pretrained": False},
     "weights half taken back (Jaccard loss)": IMPROVED | {"take_back": 0.5},
     "zoom and colour (Jaccard loss)": IMPROVED | {"zoom": 0.25},
