@@ -238,6 +238,12 @@ def test_bars_and_logs_make_no_other_run(tmp_path, capsys):
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 3, "CSVLogger began the file anew"
 
 
+def test_a_log_may_lie_in_the_folder_of_the_run(tmp_path):
+    learn = learner(path=tmp_path / "new")
+    learn.fit_one_cycle(2, 0.01, cbs=[fastai.CSVLogger("log.csv"), KeepRun(tmp_path / "new")])
+    assert len((tmp_path / "new/log.csv").read_text().splitlines()) == 3
+
+
 def test_the_cell_run_again_knows_the_loss_that_it_began_with(tmp_path, capsys):
     class Counts:
         calls = 0

@@ -163,6 +163,8 @@ class KeepRun(Callback):
     def learn(self, learner):
         if learner is None and self.open is not None:  # taken away before its fit has ended: by an error, or by Ctrl-C
             self._interrupted()
+        if learner is not None:  # before any callback's before_fit: a CSVLogger writes there, too
+            self.run_dir.mkdir(parents=True, exist_ok=True)
         vars(self)["_learner"] = learner
 
     def after_create(self):
@@ -176,7 +178,6 @@ class KeepRun(Callback):
         with contextlib.ExitStack() as stack:
             stack.enter_context(held(self.run_dir))
             self._find()
-            self.run_dir.mkdir(parents=True, exist_ok=True)
             stack.enter_context(remembered(self.run_dir, self.model, self.dls.train, self.loss_func))
             self.open = stack.pop_all()
         known = self._known(len(self.phases))
