@@ -118,6 +118,20 @@ def test_planning_changes_nothing(recwarn):
     assert not [w for w in recwarn if "All labelled pixels" in str(w.message)], "fit says so, once"
 
 
+def test_a_frozen_normalisation_is_measured_frozen():
+    """As `fit` trains it; a network that is in eval mode as a whole is trained, by both."""
+    for frozen in (True, False):
+        seen, model = [], network()
+        model[1].train(not frozen)
+        model[1].register_forward_hook(lambda layer, *_, seen=seen: seen.append(layer.training))
+        plan_steps(0.001, model, DataLoader(Pictures(), 4), loss=cross_entropy, precision="fp32")
+        assert set(seen) == {not frozen}
+        assert model[1].training != frozen
+        seen.clear()
+        plan_steps(0.001, model.eval(), DataLoader(Pictures(), 4), loss=cross_entropy, precision="fp32")
+        assert set(seen) == {True}
+
+
 def changed(**changes):
     options = {"minutes": 0.002, "model": network(), "train_loader": DataLoader(Pictures(), 4), "loss": cross_entropy,
                "precision": "fp32"}  # fmt: skip

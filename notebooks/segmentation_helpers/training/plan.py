@@ -68,7 +68,7 @@ def _optimizer(model):
 
 def _measure(accelerator, model, train_loader, loss, minutes, precision):
     """Seconds per step, and how many were measured."""
-    model.to(accelerator.device, memory_format=torch.channels_last).train()
+    model.to(accelerator.device, memory_format=torch.channels_last)
     batches = EpochBatches(train_loader.batch_sampler, 0, accelerator.process_index, accelerator.num_processes)
     loader = loader_like(train_loader, batches, persistent_workers=train_loader.num_workers > 0)
     with synchronised_norms(accelerator, model):

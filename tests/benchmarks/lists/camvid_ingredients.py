@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from segmentation_helpers import environment
 from segmentation_helpers.datasets import check_dataset, load_dataset
-from segmentation_helpers.encoders import create_encoder, freeze_stages
+from segmentation_helpers.encoders import create_encoder
 from segmentation_helpers.training import evaluate
 
 DATASET, SEEDS, DRIVE, EPOCHS = "camvid", (0, 1, 2), "0006R0", 18
@@ -68,14 +68,15 @@ def train(settings, seed, folder):
         pixels=check_dataset(data), valid_loader=None, image_size=size, batch_size=8, workers=0, smoke_test=False, seed=seed,
     )  # fmt: skip
     recipe = notebook.improved | {"network": "pretrained", "encoder": LITE0, "zoom": 0.25, "ema": 0.99}
+    recipe["frozen"] = settings.get("frozen", 0)
     recipe |= settings.get("recipe", {})
     if "augmentation" in settings:
         transform = A.Compose(augmentations(size, recipe["zoom"])[settings["augmentation"]])
         notebook.augmentation = lambda zoom: transform
     notebook.create_encoder = partial(create_encoder, pretrained=settings.get("pretrained", True))
-    if "frozen" in settings or "keep_statistics" in settings:
+    if "keep_statistics" in settings:
         build = notebook.build_network
-        notebook.build_network = lambda recipe: freeze(build(recipe), settings.get("frozen"))
+        notebook.build_network = lambda recipe: keep_statistics(build(recipe))
     if "encoder_rate" in settings:
         groups = notebook.parameter_groups
         notebook.parameter_groups = lambda *args: [
@@ -87,14 +88,11 @@ def train(settings, seed, folder):
     return notebook.train(recipe, None, folder, settings.get("epochs", EPOCHS))
 
 
-def freeze(model, stages):
-    """Freeze the first stages, or (None) only the statistics of the encoder's batch normalisation."""
-    if stages is not None:
-        freeze_stages(model.network.encoder, stages)
-    else:
-        for layer in model.network.encoder.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.eval()
+def keep_statistics(model):
+    """The encoder's batch normalisation keeps the means and variances of ImageNet."""
+    for layer in model.network.encoder.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
     return model
 
 
