@@ -67,8 +67,7 @@ def train(settings, seed, folder):
         "10_unet_from_scratch", dataset=DATASET, own=None, valid=DRIVE, classes=data.classes, train_data=data,
         pixels=check_dataset(data), valid_loader=None, image_size=size, batch_size=8, workers=0, smoke_test=False, seed=seed,
     )  # fmt: skip
-    recipe = notebook.improved | {"network": "pretrained", "encoder": LITE0, "zoom": 0.25, "ema": 0.99}
-    recipe["frozen"] = settings.get("frozen", 0)
+    recipe = notebook.pretrained | {"encoder": LITE0, "take_back": 0.0, "frozen": settings.get("frozen", 0)}
     recipe |= settings.get("recipe", {})
     if "augmentation" in settings:
         transform = A.Compose(augmentations(size, recipe["zoom"])[settings["augmentation"]])

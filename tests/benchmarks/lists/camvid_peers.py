@@ -1,7 +1,7 @@
 """CamVid in 15 minutes on the same pretrained encoder: the recipes that people start from.
 
 smp's CamVid example (FPN, Dice, Adam, batch 32) and fastai's segmentation lesson (`unet_learner`, half size, `fine_tune`), each
-with its own augmentation, loss and schedule, in float32, as their users get them. Training alone counts.
+with its own augmentation, loss and schedule, in float32, as their users get them, beside notebook 10. Training alone counts.
 """
 
 import time
@@ -10,14 +10,19 @@ from contextlib import suppress
 import fastai.vision.all as fastai
 import segmentation_models_pytorch as smp
 from tests.benchmarks.peers import Halved, Reached, fastai_loaders, smp_example
+from tests.notebook_code import definitions
+from torch.utils.data import DataLoader
 
-from segmentation_helpers.datasets import load_dataset
+from segmentation_helpers import environment
+from segmentation_helpers.datasets import check_dataset, load_dataset
 from segmentation_helpers.encoders import fastai_body, load_imagenet, statistics, whole
 from segmentation_helpers.inference import Normalized
+from segmentation_helpers.training import evaluate
 
 ENCODER, MINUTES = "tf_efficientnet_lite0", 15
 DATASET, SEEDS = "camvid", (0, 1, 2)
 ROWS = {
+    "notebook 10": {"recipe": "notebook 10", "encoder": ENCODER, "minutes": MINUTES},
     "smp's CamVid example": {"recipe": "smp", "encoder": ENCODER, "minutes": MINUTES},
     "fastai's segmentation lesson": {"recipe": "fastai", "encoder": ENCODER, "minutes": MINUTES},
 }
@@ -25,8 +30,21 @@ SPLITS = {split: lambda split=split: load_dataset("camvid", split) for split in 
 
 
 def train(settings, seed, folder):
+    if settings["recipe"] == "notebook 10":
+        notebook = notebook_10(seed)
+        return notebook.train(notebook.pretrained | {"encoder": ENCODER}, settings["minutes"], folder, None)
     recipe = {"smp": train_smp, "fastai": train_fastai}[settings["recipe"]]
     return recipe(settings["minutes"])
+
+
+def notebook_10(seed=0):
+    """Notebook 10's definitions with the settings that it has on CamVid with an encoder."""
+    data = load_dataset(DATASET, "train", cache=True)
+    return definitions(
+        "10_unet_from_scratch", dataset=DATASET, own=None, valid=None, classes=data.classes, train_data=data,
+        pixels=check_dataset(data), valid_loader=None, image_size=(288, 384), batch_size=8, workers=0, smoke_test=False,
+        seed=seed,
+    )  # fmt: skip
 
 
 class Clock:
@@ -88,3 +106,9 @@ def train_fastai(minutes):
         clock = Clock(minutes)
         learn.fine_tune(epochs, cbs=Training(clock))
     return Normalized(Halved(learn.model), *statistics(ENCODER), divisor=64), clock.history()
+
+
+def score(model, split):
+    """Picture by picture; notebook 10's network with the views that its notebook evaluates with, the peers with theirs: one."""
+    views = notebook_10().views if hasattr(getattr(model, "network", None), "bridge") else {}
+    return evaluate(model, DataLoader(SPLITS[split]()), precision=environment.best_precision(), **views)
