@@ -32,7 +32,7 @@ SPLITS = {split: lambda split=split: load_dataset("camvid", split) for split in 
 def train(settings, seed, folder):
     if settings["recipe"] == "notebook 10":
         notebook = notebook_10(seed)
-        return notebook.train(notebook.pretrained | {"encoder": ENCODER}, settings["minutes"], folder, None)
+        return notebook.train(notebook.pretrained | {"encoder": ENCODER}, settings["minutes"], folder, epochs=1)
     recipe = {"smp": train_smp, "fastai": train_fastai}[settings["recipe"]]
     return recipe(settings["minutes"])
 
