@@ -111,7 +111,7 @@ def build(notebook, recipe, settings):
     """The network of a row, normalised as notebook 10 does it."""
     if "pretrained" in settings:
         notebook.create_encoder = partial(create_encoder, pretrained=settings["pretrained"])
-        return notebook.original(recipe | {"network": "pretrained", "encoder": "tf_efficientnet_lite0"})
+        return notebook.original(recipe | {"network": "pretrained", "encoder": "tf_efficientnet_lite0", "frozen": 0})
     model = notebook.original(recipe | {"network": "unet", "norm": True, "skips": True})  # seeds, mean and std
     switches = {name: settings.get(name, value) for name, value in CLASSIC.items()}
     model.network = Rung(notebook, len(notebook.classes), **switches)
