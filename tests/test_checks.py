@@ -119,7 +119,7 @@ def test_parts_and_sums_of_data_sets_are_looked_through(folder_of_pairs):
         np.testing.assert_array_equal(np.asarray(fig.axes[0].images[0].get_array()), found.read(1)[0])
         assert len(pictures.contact_sheet(part, range(3)).axes) == 3
         loader = DataLoader(part, 2)
-        assert len(pictures.show_batch(*next(iter(loader)), part).axes) == 2
+        assert len(pictures.show_batch(*next(iter(loader)), part).axes) == 4
         image, mask = found.read(0)
         assert len(pictures.show_predictions([image], [mask], [mask], part).axes) == 4
         seen = []
@@ -187,8 +187,11 @@ def test_pictures_of_any_number_of_bands_are_shown(tmp_path, bands):
     expected = image[..., :3] if bands > 2 else image[..., :1].repeat(3, 2)
     np.testing.assert_array_equal(np.asarray(pictures.show_samples(data, [0]).axes[0].images[0].get_array()), expected)
     batch, masks = next(iter(DataLoader(data, 2)))
-    shown = np.asarray(pictures.show_batch(batch, masks, data).axes[0].images[0].get_array())
-    np.testing.assert_array_equal(shown, pictures.overlay(expected, mask, data.palette))
+    above, below = pictures.show_batch(batch, masks, data).axes[::2][:2]
+    np.testing.assert_array_equal(np.asarray(above.images[0].get_array()), expected)
+    np.testing.assert_array_equal(
+        np.asarray(below.images[0].get_array()), pictures.overlay(expected, mask, data.palette)
+    )
     sheet = np.asarray(pictures.contact_sheet(data, [0]).axes[0].images[0].get_array())
     np.testing.assert_array_equal(sheet[:12], expected)
     fig = pictures.best_and_worst(

@@ -153,9 +153,10 @@ def test_a_batch_is_shown_as_it_is():
     batch = torch.stack([torch.tensor(image / 255) for image in images]).permute(0, 3, 1, 2).float()
     labels = torch.tensor(np.stack(masks)).long()
     fig = pictures.show_batch(batch, labels, Samples(), columns=2)
-    assert [len(ax.images) for ax in fig.axes] == [1, 1, 1, 0]
-    for i in range(3):
-        assert (shown(fig, i) == pictures.overlay(images[i], masks[i], PALETTE)).all()
+    assert [len(ax.images) for ax in fig.axes] == [1, 1, 1, 1, 1, 0, 1, 0], "two above, their masks, one, its mask"
+    for i, place in enumerate((0, 1, 4)):
+        assert (shown(fig, place) == images[i]).all()
+        assert (shown(fig, place + 2) == pictures.overlay(images[i], masks[i], PALETTE)).all()
     with pytest.raises(ValueError, match="take A.Normalize out"):
         pictures.show_batch((batch - 0.5) / 0.25, labels, Samples())
 
@@ -417,6 +418,8 @@ def test_curves_are_named_at_their_ends_apart_from_each_other():
 
 
 def test_logarithmic_curves_say_so():
+    ax = pictures.plot_curves({"few": range(8), "many": range(9)}, "x", "y").axes[0]
+    assert [line.get_marker() for line in ax.lines] == ["o", "None"]
     ax = pictures.plot_curves({"a": [1, 10]}, "step", "loss", log=True).axes[0]
     assert (ax.get_yscale(), ax.get_ylabel(), ax.get_xlabel()) == ("log", "loss, logarithmic", "step")
     ax = pictures.plot_curves({"a": ([1, 10, 100], [0, 1, 2])}, "images", "mIoU", log="x").axes[0]

@@ -70,6 +70,14 @@ def results_table() -> str:
     return "\n".join(rows)
 
 
+def comparison(name: str) -> str:
+    """The table that `make compare LIST=name` has left, without its title."""
+    path = ROOT / f"results/compare/{name}/README.md"
+    if not path.is_file():
+        return f"Not measured yet: run `make compare LIST={name}`."
+    return path.read_text().split("\n", 2)[2].strip()
+
+
 def rate(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
@@ -132,6 +140,7 @@ def derived() -> dict[Path, str]:
     for mark, table in (
         ("notebooks", notebook_table(repository)),
         ("results", results_table()),
+        ("camvid", comparison("camvid_peers")),
         ("speed", speed_table()),
     ):
         begin, end = f"<!-- {mark} -->\n", "\n<!-- end -->"

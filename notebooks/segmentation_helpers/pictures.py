@@ -190,17 +190,22 @@ def show_samples(dataset, indices):
 
 
 def show_batch(images, masks, dataset, columns=4):
-    """A training batch as the network gets it: overlays of images (B, 3, H, W) in 0..1 and masks (B, H, W).
+    """A training batch as the network gets it: images (B, 3, H, W) in 0..1, and below each its mask (H, W) laid over it.
 
     Raises ValueError where values lie outside 0..1.
     """
     dataset = members(dataset)
     images = [_restore(image) for image in images]
     samples = list(zip(images, [_array(mask) for mask in masks], strict=True))
-    ids = _ids([mask for _, mask in samples])
-    fig, axes = _grid(_rows([image.shape for image in images], columns), dataset=dataset, ids=ids)
-    for ax, (image, mask) in zip(axes.flat, samples, strict=False):  # the last row may have room to spare
-        _show(ax, overlay(image, mask, dataset.palette, ignore_index=dataset.ignore_index))
+    groups = _rows(samples, columns)
+    shapes = [[image.shape for image, _ in group] for group in groups for _ in range(2)]
+    fig, axes = _grid(shapes, dataset=dataset, ids=_ids([mask for _, mask in samples]))
+    for above, below, group in zip(axes[::2], axes[1::2], groups, strict=True):
+        for plain, laid_over, (image, mask) in zip(
+            above, below, group, strict=False
+        ):  # the last row may have room to spare
+            _show(plain, image)
+            _show(laid_over, overlay(image, mask, dataset.palette, ignore_index=dataset.ignore_index))
     return fig
 
 
@@ -461,6 +466,7 @@ def plot_curves(curves, xlabel, ylabel, title="", level=None, log=False):
 
     curves: {name: values}, counted from 1, or {name: (x, values)}, all of one dimension; NaN is left out.
     level: (value, text) draws a dashed horizontal line with that text.
+    Curves of at most eight points get a dot at each.
     log: a logarithmic scale of y (True or "y"), of x ("x") or of both ("xy"); the axis says so.
 
     Raises ValueError for no curve, for one without a number, for lengths that differ, for values that a logarithm does not
@@ -478,7 +484,7 @@ def plot_curves(curves, xlabel, ylabel, title="", level=None, log=False):
     ax = fig.add_axes([left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height])
     for number, (x, y) in enumerate(points.values()):
         style = "-" if number < len(LINE_COLOURS) else (0, (4, 1.5))
-        marker = "o" if len(x) < 3 else None
+        marker = "o" if len(x) <= 8 else None  # so few were measured one by one
         ax.plot(x, y, color=_line_colour(number), linewidth=1.8, linestyle=style, marker=marker, markersize=5)
     if "x" in scales:
         ax.set_xscale("log")
