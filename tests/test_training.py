@@ -446,11 +446,13 @@ def test_a_comparison_gives_the_scores_of_its_rows_seed_by_seed(tmp_path, monkey
     folder = tmp_path / "results/compare/losses"
     folder.mkdir(parents=True)
     for row, seed, miou in (("focal", 1, 0.6), ("focal", 0, 0.5), ("dice", 0, 0.7)):
-        run = {"row": row, "seed": seed, "scores": {"val": {"miou": miou}, "test": {"miou": miou / 2}}}
+        scores = {"val": {"miou": miou, "iou": [miou, None]}, "test": {"miou": miou / 2}}
+        run = {"row": row, "seed": seed, "scores": scores}
         (folder / f"{row}-seed{seed}.json").write_text(json.dumps(run))
     (folder / "README.md").write_text("a table")
     assert compared("losses") == {"dice": [0.35], "focal": [0.25, 0.3]}
     assert list(compared("losses", "val", ["focal", "dice"]).items()) == [("focal", [0.5, 0.6]), ("dice", [0.7])]
+    assert compared("losses", "val", score="iou")["focal"] == [[0.5, None], [0.6, None]]
     with pytest.raises(ValueError, match="make compare LIST=widths"):
         compared("widths")
     with pytest.raises(ValueError, match='splits val, test, not "drive"'):

@@ -128,10 +128,11 @@ def runs_like(metrics) -> list[dict]:
     return [*(min(runs, key=distance) for runs in others.values()), metrics]
 
 
-def compared(name, split="test", rows=None) -> dict[str, list[float]]:
-    """The mIoU of each seed by row, {row: [mIoU, ...]}, that `make compare LIST=name` has left in `results/compare/name`.
+def compared(name, split="test", rows=None, score="miou") -> dict[str, list]:
+    """The score of each seed by row, {row: [score, ...]}, that `make compare LIST=name` has left in `results/compare/name`.
 
-    Args: `split` is one of the list's; `rows` names the rows wanted, in their order (default: all, by name).
+    Args: `split` is one of the list's; `rows` names the rows wanted, in their order (default: all, by name); `score` is
+    "miou", "pixel_accuracy" or "iou", a list with one number per class (None where the class does not occur).
 
     Raises ValueError, in words, where there is no such comparison, split or row.
     """
@@ -143,7 +144,7 @@ def compared(name, split="test", rows=None) -> dict[str, list[float]]:
     for run in sorted(runs, key=lambda run: run["seed"]):
         if split not in run["scores"]:
             raise ValueError(f'the comparison {name} has the splits {", ".join(run["scores"])}, not "{split}"')
-        scores.setdefault(run["row"], []).append(run["scores"][split]["miou"])
+        scores.setdefault(run["row"], []).append(run["scores"][split][score])
     missing = [row for row in rows or () if row not in scores]
     if missing:
         raise ValueError(f"the comparison {name} has no row {missing[0]!r}; it has {', '.join(scores)}")
