@@ -437,6 +437,7 @@ def test_runs_like_this_are_the_best_of_each_other_notebook_on_the_same_data(tmp
     for name, run in kept.items():
         (tmp_path / f"results/{name}.json").write_text(json.dumps(same | run))
     (tmp_path / "results/benchmarks.json").write_text("{}")
+    (tmp_path / "results/test_uses.json").write_text('[{"dataset": "camvid", "miou": 0.4}]')
     this = same | {"notebook": "13", "miou": 0.45}
     assert [(run["notebook"], run["miou"]) for run in runs_like(this)] == [("10", 0.6), ("11", 0.5), ("13", 0.45)]
 

@@ -118,6 +118,8 @@ def runs_like(metrics) -> list[dict]:
     others = {}
     for path in sorted((environment.ROOT / "results").glob("*.json")):
         run = json.loads(path.read_text())
+        if "notebook" not in run:  # benchmarks, and the list of looks at test sets
+            continue
         alike = all(run.get(key) == metrics.get(key) for key in ("dataset", "split", "classes", "valid"))
         if alike and run["notebook"] != metrics["notebook"]:
             others.setdefault(run["notebook"], []).append(run)
