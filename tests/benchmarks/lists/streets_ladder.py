@@ -24,10 +24,10 @@ RECIPE = {"weights": False, "jaccard": 0.0, "take_back": 0.0, "zoom": None, "ema
 STEPS = {
     "U-Net of the paper": {},
     "+ batch normalisation": {"norm": True},
-    "+ half resolution": {"half": True},
+    "+ half resolution, a level less": {"half": True},
     "+ twice the channels": {"width": 32},
     "+ residual blocks": {"residual": True},
-    "+ four more blocks": {"deeper": True},
+    "+ four more blocks, narrower below": {"deeper": True},
     "+ dilation": {"dilated": True},
     "+ bilinear upsampling": {"bilinear": True},
     "+ a decoder of half the depth": {"slim": True},
@@ -39,19 +39,20 @@ LADDER, so_far = {}, {}
 for name, change in STEPS.items():
     so_far = so_far | change
     LADDER[name] = so_far
+LADDER["U-Net of the paper"] = {"rate": 1e-3}
 IMPROVED = LADDER["+ Jaccard loss"]
 BRANCHES = {
     "class weights (batch normalisation)": LADDER["+ batch normalisation"] | {"weights": True},
     "class weights, no skip connections (batch normalisation)": LADDER["+ batch normalisation"]
     | {"weights": True, "skips": False},
-    "random weights (pretrained encoder)": IMPROVED | {"pretrained": False},
+    "the same, random weights": IMPROVED | {"pretrained": False},
     "weights half taken back (Jaccard loss)": IMPROVED | {"take_back": 0.5},
     "zoom and colour (Jaccard loss)": IMPROVED | {"zoom": 0.25},
-    "average of the weights (Jaccard loss)": IMPROVED | {"ema": 0.98},
-    "constant rate (Jaccard loss)": IMPROVED | {"annealed": False},
-    "constant rate and average (Jaccard loss)": IMPROVED | {"annealed": False, "ema": 0.98},
+    "average, annealed": IMPROVED | {"ema": 0.98},
+    "no average, constant rate": IMPROVED | {"annealed": False},
+    "average, constant rate": IMPROVED | {"annealed": False, "ema": 0.98},
     "U-Net of the paper, rate 5e-4": {"rate": 5e-4},
-    "U-Net of the paper, rate 1e-3": {"rate": 1e-3},
+    "U-Net of the paper, rate 2e-3": {"rate": 2e-3},
 }
 ROWS = LADDER | BRANCHES
 
