@@ -51,8 +51,8 @@ BRANCHES = {
     "average, annealed": IMPROVED | {"ema": 0.98},
     "no average, constant rate": IMPROVED | {"annealed": False},
     "average, constant rate": IMPROVED | {"annealed": False, "ema": 0.98},
-    "U-Net of the paper, rate 5e-4": {"rate": 5e-4},
-    "U-Net of the paper, rate 2e-3": {"rate": 2e-3},
+    "U-Net of the paper, rate 5e-4": {"rate": 5e-4, "seeds": [0]},
+    "U-Net of the paper, rate 2e-3": {"rate": 2e-3, "seeds": [0]},
 }
 ROWS = LADDER | BRANCHES
 
