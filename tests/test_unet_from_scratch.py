@@ -96,8 +96,10 @@ def test_the_pretrained_network_gives_logits_of_the_images_size(notebook, size):
 
 
 def test_the_pretrained_network_starts_from_imagenet_and_learns_it_more_slowly(notebook):
-    recipe = {"network": "pretrained", "encoder": "tf_efficientnet_lite0"}
+    recipe = notebook.pretrained | {"encoder": "tf_efficientnet_lite0"}
     model = notebook.build_network(recipe)
+    assert not any(p.requires_grad for p in model.network.encoder.blocks[:2].parameters())
+    assert all(p.requires_grad for p in model.network.encoder.blocks[2:].parameters())
     for key, value in create_encoder().state_dict().items():
         assert torch.equal(model.network.encoder.state_dict()[key], value)
     assert (model.mean == 0.5).all() and (model.std == 0.5).all()
