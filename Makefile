@@ -10,7 +10,7 @@ endif
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-quickstart: install  ## train the first notebook's U-Net (about 4 minutes), show its score and a picture
+quickstart: install  ## train the first notebook's U-Net (about 5 minutes), show its score and a picture
 	@$(VENV) tools/run.py 00_start_here
 
 run: install  ## one notebook headless: make run NOTEBOOK=00_start_here ARGS="-p dataset camvid -p epochs 40"
