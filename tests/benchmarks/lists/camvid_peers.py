@@ -110,5 +110,5 @@ def train_fastai(minutes):
 
 def score(model, split):
     """Picture by picture; notebook 10's network with the views that its notebook evaluates with, the peers with theirs: one."""
-    views = notebook_10().views if hasattr(getattr(model, "network", None), "bridge") else {}
+    views = definitions("10_unet_from_scratch").views if hasattr(getattr(model, "network", None), "bridge") else {}
     return evaluate(model, DataLoader(SPLITS[split]()), precision=environment.best_precision(), **views)
