@@ -8,8 +8,8 @@ Whole masks are scored: the network predicts at the size at which it was trained
 import fastai.vision.all as fastai
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
+from tests.notebook_code import definitions
 
 from segmentation_helpers import environment
 from segmentation_helpers.datasets import check_dataset, load_dataset
@@ -28,18 +28,6 @@ for count, (copies, epochs) in SCHEDULES.items():
     ROWS[f"{count} images, random weights, twice the steps"] = {
         "pretrained": False, **row, "epochs": 2 * epochs, "seeds": [0]}  # fmt: skip
 SPLITS = {split: lambda split=split: load_dataset("camvid", split) for split in ("val", "test")}
-
-
-class Shrunk(torch.nn.Module):
-    """A network that wants images of `size` (height, width), for images of any size."""
-
-    def __init__(self, network, size):
-        super().__init__()
-        self.network, self.size = network, size
-
-    def forward(self, image):
-        small = F.interpolate(image, self.size, mode="bilinear", antialias=True)
-        return F.interpolate(self.network(small), image.shape[-2:], mode="bilinear")
 
 
 def resized(data, size):
@@ -82,7 +70,8 @@ def learner(dls, data, pretrained):
 
 def at_size(learn, size):
     """The trained network for images of any size, at which it computes at `size`."""
-    return Normalized(Shrunk(learn.model.network, size), *statistics(ENCODER), divisor=1)
+    at_trained_size = definitions("11_unet_fastai").Resized(learn.model.network, size)
+    return Normalized(at_trained_size, *statistics(ENCODER), divisor=1)
 
 
 def train(settings, seed, folder):
