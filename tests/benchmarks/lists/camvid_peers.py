@@ -23,6 +23,7 @@ ENCODER, MINUTES = "tf_efficientnet_lite0", 15
 DATASET, SEEDS = "camvid", (0, 1, 2)
 ROWS = {
     "notebook 10": {"recipe": "notebook 10", "encoder": ENCODER, "minutes": MINUTES},
+    "notebook 10, an hour": {"recipe": "notebook 10", "encoder": ENCODER, "minutes": 60, "seeds": [0]},
     "smp's CamVid example": {"recipe": "smp", "encoder": ENCODER, "minutes": MINUTES},
     "fastai's segmentation lesson": {"recipe": "fastai", "encoder": ENCODER, "minutes": MINUTES},
 }
