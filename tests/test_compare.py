@@ -82,6 +82,21 @@ def test_every_run_leaves_its_json_and_the_table_has_mean_and_range(tiny, capsys
     assert runs["fast-seed1"]["steps"] == 4 and runs["fast-seed1"]["command"] == "make compare LIST=tiny"
 
 
+def test_minutes_stand_in_the_table_where_minutes_were_given(tiny):
+    compare.main("tiny")
+    header = compare.table(tiny, tiny.results).splitlines()[0]
+    assert header == "| row | seeds | val mIoU | test mIoU | steps | parameters |"
+    for settings in tiny.ROWS.values():
+        settings["minutes"] = 15
+    for path in tiny.results.glob("*.json"):
+        run = json.loads(path.read_text())
+        path.write_text(json.dumps(run | {"settings": run["settings"] | {"minutes": 15}, "train_seconds": 903.0}))
+    header, rule, *rows = compare.table(tiny, tiny.results).splitlines()
+    assert header == "| row | seeds | val mIoU | test mIoU | steps | minutes | parameters |"
+    assert all(len(row.split("|")) == len(header.split("|")) == len(rule.split("|")) for row in rows)
+    assert all(row.split("|")[6] == " 15.1 " for row in rows)
+
+
 def test_what_is_done_is_not_done_again_unless_its_settings_are_others(tiny):
     tiny.fails = ("fast", "0")
     with pytest.raises(SystemExit, match=r"Stopped with an error: fast \(seed 0\). Run it again"):

@@ -96,11 +96,20 @@ def finished(listed, row, seed, results):
 
 
 def table(listed, results) -> str:
-    """One line per row: on each split the mean mIoU over the seeds, and from where to where it goes."""
-    lines = [
-        f"| row | seeds | {' | '.join(f'{split} mIoU' for split in listed.SPLITS)} | steps | minutes | parameters |"
+    """One line per row: on each split the mean mIoU over the seeds, and from where to where it goes.
+
+    Minutes are shown where a row is given some; where steps are counted, they only tell what else the machine was doing.
+    """
+    timed = any("minutes" in settings for settings in listed.ROWS.values())
+    columns = [
+        "row",
+        "seeds",
+        *(f"{split} mIoU" for split in listed.SPLITS),
+        "steps",
+        *["minutes"] * timed,
+        "parameters",
     ]
-    lines.append("|" + "---|" * (5 + len(listed.SPLITS)))
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     for row in listed.ROWS:
         done = [result for seed in listed.SEEDS if (result := finished(listed, row, seed, results))]
         if not done:
@@ -111,10 +120,10 @@ def table(listed, results) -> str:
             cells.append(f"{statistics.mean(scores):.3f} ({min(scores):.3f} to {max(scores):.3f})")
         steps = sorted({result["steps"] for result in done})
         steps = " to ".join(f"{count:,}" for count in (steps if len(steps) == 1 else (steps[0], steps[-1])))
-        minutes = statistics.mean(result["train_seconds"] for result in done) / 60
-        lines.append(
-            f"| {row} | {len(done)} | {' | '.join(cells)} | {steps} | {minutes:.1f} | {done[0]['parameters'] / 1e6:.1f} M |"
-        )
+        cells.append(steps)
+        if timed:
+            cells.append(f"{statistics.mean(result['train_seconds'] for result in done) / 60:.1f}")
+        lines.append(f"| {row} | {len(done)} | {' | '.join(cells)} | {done[0]['parameters'] / 1e6:.1f} M |")
     return "\n".join(lines) + "\n"
 
 
