@@ -1,6 +1,7 @@
 """CamVid with the drive 0006R0 held out of training: what each ingredient of notebook 10's pretrained U-Net brings.
 
-All rows take the same steps; nothing here looks at the test set. A difference counts where the ranges do not overlap.
+Rows take the same steps, but for those that name their epochs: does a longer training want something else? Nothing here
+looks at the test set. A difference counts where the ranges do not overlap.
 """
 
 from functools import partial
@@ -33,6 +34,10 @@ ROWS = {
     "no zoom and colour": {"recipe": {"zoom": None}},
     "no Jaccard loss": {"recipe": {"jaccard": 0.0}},
     "no class weights": {"recipe": {"weights": False}},
+    "60 epochs": {"epochs": 60, "seeds": [0]},
+    "60 epochs, both stronger": {"epochs": 60, "augmentation": "both", "seeds": [0]},
+    "60 epochs, two stages frozen": {"epochs": 60, "frozen": 2, "seeds": [0]},
+    "60 epochs, lite2": {"epochs": 60, "recipe": {"encoder": "tf_efficientnet_lite2"}, "seeds": [0]},
 }
 SPLITS = {
     "held-out drive": lambda: load_dataset(DATASET, "val", valid=DRIVE),
