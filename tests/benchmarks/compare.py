@@ -96,19 +96,13 @@ def finished(listed, row, seed, results):
 
 
 def table(listed, results) -> str:
-    """One line per row: on each split the mean mIoU over the seeds, and from where to where it goes.
+    """One line per row: on each split the mean mIoU over the seeds, and of several seeds the range.
 
     Minutes are shown where a row is given some; where steps are counted, they only tell what else the machine was doing.
     """
     timed = any("minutes" in settings for settings in listed.ROWS.values())
-    columns = [
-        "row",
-        "seeds",
-        *(f"{split} mIoU" for split in listed.SPLITS),
-        "steps",
-        *["minutes"] * timed,
-        "parameters",
-    ]
+    scores = [f"{split} mIoU" for split in listed.SPLITS]
+    columns = ["row", "seeds", *scores, "steps", *["minutes"] * timed, "parameters"]
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     for row in listed.ROWS:
         done = [result for seed in listed.SEEDS if (result := finished(listed, row, seed, results))]
@@ -117,7 +111,8 @@ def table(listed, results) -> str:
         cells = []
         for split in listed.SPLITS:
             scores = [result["scores"][split]["miou"] for result in done]
-            cells.append(f"{statistics.mean(scores):.3f} ({min(scores):.3f} to {max(scores):.3f})")
+            extent = f" ({min(scores):.3f} to {max(scores):.3f})" if len(scores) > 1 else ""
+            cells.append(f"{statistics.mean(scores):.3f}{extent}")
         steps = sorted({result["steps"] for result in done})
         steps = " to ".join(f"{count:,}" for count in (steps if len(steps) == 1 else (steps[0], steps[-1])))
         cells.append(steps)
