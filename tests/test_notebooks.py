@@ -128,6 +128,21 @@ def test_it_reads_well(path):
             assert not re.search(r"Warning|/(root|home|work|tmp|Users)/", text), f"cell {number}"
 
 
+SHOWS = re.compile(r"(print|show|show_\w+|plot_\w+|display|SVG|best_and_worst|contact_sheet)$")
+
+
+@each_notebook
+def test_what_a_cell_shows_is_there(path):
+    """A cell that prints or draws, or ends in a value, has its output: none was lost when cells were moved or edited."""
+    for number, cell in enumerate(cells(path), 1):
+        *statements, last = ast.parse(cell.source.replace("%", "#", cell.source.startswith("%"))).body
+        calls = [node.value for node in [*statements, last] if isinstance(node, ast.Expr)]
+        names = [ast.unparse(call.func).split(".")[-1] for call in calls if isinstance(call, ast.Call)]
+        ends_in_value = isinstance(last, ast.Expr) and isinstance(last.value, ast.Name)
+        if ends_in_value or any(map(SHOWS.fullmatch, names)):
+            assert cell.outputs, f"cell {number} shows nothing: {cell.source.splitlines()[-1]}"
+
+
 @each_notebook
 def test_papermill_knows_every_setting(path):
     """It reads `name = value`, one a line, and warns of a `-p` that it does not find."""
