@@ -126,11 +126,12 @@ class SegmentationDataset(Dataset):
         if "padding" not in self._told:
             self._tell("padding", padding.beyond(self.transform, image.shape, self.classes))
         before = None if "ids" in self._told else transforms.present(mask)  # now, for a function may change it in place
-        image, mask = transforms.tensors(*self._transformed(index, image, mask), self.bands, len(self.classes))
+        given = self._transformed(index, image, mask)
+        image, mask, held = transforms.tensors(*given, self.bands, len(self.classes))
         if before is not None:
             path, told = self.pairs[index][1], "padding" in self._told
-            self._tell("ids", transforms.ids_told(before, mask, path, self.classes, padding_told=told))
-        if "range" not in self._told:
+            self._tell("ids", transforms.ids_told(before, held, path, self.classes, padding_told=told))
+        if "range" not in self._told and getattr(given[0], "dtype", None) not in (np.uint8, torch.uint8):
             self._tell("range", transforms.range_told(image, self.transform))
         return image, mask
 

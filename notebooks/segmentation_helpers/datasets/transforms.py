@@ -103,12 +103,12 @@ def range_told(image: torch.Tensor, transform) -> str | None:
     return f"{start}take the normalisation out, it is {PART_OF_THE_NETWORK.split(' is ')[1]}."
 
 
-def ids_told(before: np.ndarray, mask: torch.Tensor, path, classes, *, padding_told: bool) -> str | None:
-    """What to say of class ids that a transform puts into a mask, `before` being what `present` gave; None for none.
+def ids_told(before: np.ndarray, after: np.ndarray, path, classes, *, padding_told: bool) -> str | None:
+    """What to say of class ids that a transform puts into a mask, from what `present` gave before and after; None for none.
 
     Class 0 is left out where it is the background, or where `padding_told` has said it.
     """
-    new = present(mask.numpy().astype(np.uint8)) & ~before
+    new = after & ~before
     new[IGNORE_INDEX] = False
     if padding_told or classes[0].lower() in BACKGROUND:
         new[0] = False
@@ -136,16 +136,19 @@ def present(mask: np.ndarray) -> np.ndarray:
     return cv2.calcHist([np.ascontiguousarray(mask)], [0], None, [256], [0, 256]).ravel() > 0
 
 
-def tensors(image, mask, bands: int, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Image float32 (bands, H, W), uint8 scaled to 0..1, and mask int64 (H, W). Raises DatasetError for anything odd."""
+def tensors(image, mask, bands: int, num_classes: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """Image float32 (bands, H, W), uint8 scaled to 0..1, mask int64 (H, W), and the ids that it holds, see `present`.
+
+    Raises DatasetError for anything odd.
+    """
     image = _image(image, bands)
-    mask = _mask(mask, num_classes)
+    mask, held = _mask(mask, num_classes)
     if image.shape[1:] != mask.shape:
         raise DatasetError(
             f"The transform returns an image of {image.shape[1]} x {image.shape[2]} and a mask of {mask.shape[0]} x "
             f"{mask.shape[1]} (height x width): both must change alike."
         )
-    return image, mask
+    return image, mask, held
 
 
 def _image(image, bands):
@@ -166,7 +169,7 @@ def _image(image, bands):
         remedy = "" if bands == 1 else "; for grey pictures make the data set with bands=1"
         raise DatasetError(f"The transform returns an image with {has}, but pictures have bands={bands} here{remedy}.")
     if image.dtype == torch.uint8:
-        return image.float() / 255
+        return image.float().div_(255)
     if not image.is_floating_point():
         raise DatasetError(
             f"The transform returns an image of {image.dtype}, but must return uint8, or floats in 0..1."
@@ -192,11 +195,16 @@ def _mask(mask, num_classes):
         raise DatasetError(
             f"The transform returns a mask of shape {tuple(mask.shape)}, but must return (height, width)."
         )
+    held = (
+        present(mask.numpy()) if mask.dtype == torch.uint8 else None
+    )  # a histogram is many times faster than comparisons
     mask = mask.long()
-    strange = ((mask < 0) | (mask >= num_classes)) & (mask != IGNORE_INDEX)
-    if strange.any():
+    if held is None or held[num_classes:IGNORE_INDEX].any():
+        strange = mask[((mask < 0) | (mask >= num_classes)) & (mask != IGNORE_INDEX)]
+        if not len(strange):
+            return mask, present(mask.numpy().astype(np.uint8))
         raise DatasetError(
-            f"The transform puts the id {mask[strange][0].item()} into the mask, but the classes are 0 to {num_classes - 1}, "
+            f"The transform puts the id {strange[0].item()} into the mask, but the classes are 0 to {num_classes - 1}, "
             f"void {IGNORE_INDEX}: give fill_mask={IGNORE_INDEX}, and resize masks to the nearest pixel."
         )
-    return mask
+    return mask, held
