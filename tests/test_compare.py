@@ -1,6 +1,7 @@
 """The program that compares recipes: every run once, resumed, told in one table; and the count of looks at test sets."""
 
 import json
+import statistics
 import sys
 from types import SimpleNamespace
 
@@ -12,8 +13,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from benchmarks import compare
+from segmentation_helpers.datasets.classes import CAMVID_CLASSES
 from segmentation_helpers.environment import ROOT
-from segmentation_helpers.training import fit
+from segmentation_helpers.training import compared, fit
 
 sys.path.insert(0, str(ROOT / "tools"))
 import test_uses  # noqa: E402
@@ -148,3 +150,21 @@ def test_each_look_at_a_real_test_set_is_counted_once(tiny, tmp_path):
     for miou in (0.5, 0.5, 0.6):
         test_uses.record("camvid", "test", miou=miou, seed=0, command="make", file=file)
     assert [use["miou"] for use in json.loads(file.read_text())] == [0.5, 0.6]
+
+
+def test_notebook_00_shows_the_results_that_are_kept():
+    """Its table of what skip connections and class weights bring: means of the three seeds, rounded as they are shown."""
+    notebook = json.loads((ROOT / "notebooks/00_start_here.ipynb").read_text())
+    text = next(text for cell in notebook["cells"] if "LIST=streets_start" in (text := "".join(cell["source"])))
+    header, _, *rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
+    for (name, *shown), row in zip(rows, ("notebook 00", "no skip connections", "no class weights"), strict=True):
+        assert name in (row, "as above")
+        miou, accuracy, iou = (
+            compared("streets_start", "val", [row], score)[row] for score in ("miou", "pixel_accuracy", "iou")
+        )
+        assert len(miou) == 3
+        wanted = {"mIoU": f"{statistics.mean(miou):.3f}", "pixel accuracy": f"{statistics.mean(accuracy):.3f}"}
+        wanted |= {
+            label: f"{statistics.mean(seed[number] for seed in iou):.2f}" for number, label in enumerate(CAMVID_CLASSES)
+        }
+        assert dict(zip(header[1:], shown, strict=True)) == {column: wanted[column] for column in header[1:]}
